@@ -1,0 +1,13 @@
+"""Sessions, runs, events and artifacts to browse in the admin. Writing goes through a store."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from ..models import Artifact, Event, Run, Session
+from .records import ArtifactAdmin, EventAdmin, RunAdmin, SessionAdmin
+
+admin.site.register(Session, SessionAdmin)
+admin.site.register(Run, RunAdmin)
+admin.site.register(Event, EventAdmin)
+admin.site.register(Artifact, ArtifactAdmin)

@@ -1,0 +1,154 @@
+"""Checks of what callers give to a store, alike for every store, before anything is looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from ..events.sanitizing import Sanitizer, has_unstorable, shown
+from ..exceptions import InvalidStatus, ValidationError
+from ..fields import (
+    MAX_BIGINT,
+    clean_event_type,
+    clean_id,
+    clean_time,
+    clean_whole_number,
+)
+from ..models import Event, Record, Run, Session
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The checked arguments of `get_events`; None means no restriction."""
+
+    session_id: str
+    run_id: str | None = None
+    types: tuple[str, ...] | None = None
+    since: datetime | None = None
+    after: int | None = None
+    before: int | None = None
+    limit: int | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Whether `event`, of that session, is one of those asked for (`limit` apart)."""
+        number = event.sequence_number
+        return (
+            (self.run_id is None or event.run_id == self.run_id)
+            and (self.types is None or event.type in self.types)
+            and (self.since is None or event.timestamp > self.since)
+            and (self.after is None or number > self.after)
+            and (self.before is None or number < self.before)
+        )
+
+
+def prepared(record: RecordType, kind: type[RecordType]) -> RecordType:
+    """A storable copy of `record`, which must be a `kind`."""
+    if not isinstance(record, kind):
+        raise ValidationError(f"expected a {kind.__name__}, got {shown(record)}.")
+    return record.prepared()
+
+
+def optional_id(value: object, name: str) -> str | None:
+    return None if value is None else clean_id(value, name)
+
+
+def optional_text(value: object, name: str) -> str | None:
+    """A text to compare with: one that cannot be stored is an error, not an empty result."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or has_unstorable(value):
+        raise ValidationError(f"{name}: expected storable text, got {shown(value)}.")
+    return value
+
+
+def optional_time(value: object, name: str) -> datetime | None:
+    return None if value is None else clean_time(value, name)
+
+
+def row_count(value: object, name: str) -> int | None:
+    """A `limit` or `offset`; larger than any table is as good as the largest there can be."""
+    return None if value is None else min(clean_whole_number(value, name, 0, 10**100), MAX_BIGINT)
+
+
+def sequence_bound(value: object, name: str) -> int | None:
+    """An `after` or `before`: any whole number, brought near the numbers that can occur."""
+    if value is None:
+        return None
+    number = clean_whole_number(value, name, -(10**100), 10**100)
+    return max(-1, min(number, MAX_BIGINT))
+
+
+def strings(value: object, name: str, sanitizer: Sanitizer) -> list[str]:
+    """A list of strings made storable, from any iterable of them but a string."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ValidationError(f"{name}: expected a list of strings, got {shown(value)}.")
+    found = list(value)
+    for item in found:
+        if not isinstance(item, str):
+            raise ValidationError(f"{name}: expected a string, got {shown(item)}.")
+    return [sanitizer.text(item) for item in found]
+
+
+def one_or_list(value: object, check: Callable[[object], str]) -> tuple[str, ...] | None:
+    """`status` or `type` as callers give it: None, one value, or some; each one checked."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (check(value),)
+    return tuple(check(item) for item in value)
+
+
+def session_statuses(value: object) -> tuple[str, ...] | None:
+    return one_or_list(value, lambda item: _status(item, Session))
+
+
+def run_statuses(value: object) -> tuple[str, ...] | None:
+    return one_or_list(value, lambda item: _status(item, Run))
+
+
+def event_types(value: object) -> tuple[str, ...] | None:
+    return one_or_list(value, clean_event_type)
+
+
+def _status(value: object, model: type[Session | Run]) -> str:
+    if not isinstance(value, str) or value not in model.Status.values:
+        known = ", ".join(model.Status.values)
+        raise InvalidStatus(f"status: unknown {shown(value)}; known are {known}.")
+    return str.__str__(value)
+
+
+def json_mapping(value: object, name: str, sanitizer: Sanitizer) -> dict[str, Any]:
+    """A mapping to merge into a JSON column, made storable; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValidationError(f"{name}: expected a mapping, got {shown(value)}.")
+    return dict(sanitizer.json(value))
+
+
+def flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValidationError(f"{name}: expected True or False, got {shown(value)}.")
+    return value
+
+
+def items(value: object, name: str) -> list[Any]:
+    """Any iterable of records, as a list."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ValidationError(f"{name}: expected a list of events, got {shown(value)}.")
+    return list(value)
+
+
+def check_together(session: Session, run: Run, events: list[Event]) -> None:
+    """A flush is of one session, one run of it, and events of that run or of none."""
+    if run.session_id != session.id:
+        raise ValidationError(f"session_id: run {run.id} is not of session {session.id}.")
+    for event in events:
+        if event.session_id != session.id:
+            raise ValidationError(f"session_id: event {event.id} is not of session {session.id}.")
+        if event.run_id not in (None, run.id):
+            raise ValidationError(f"run_id: event {event.id} is not of run {run.id}.")

@@ -1,0 +1,361 @@
+"""The contract of every store: public methods that check and prepare, over a few primitives."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from .. import conf
+from ..events.sanitizing import Sanitizer
+from ..exceptions import RunNotFound, SessionNotFound, ValidationError
+from ..fields import clean_id, clean_whole_number
+from ..models import Event, Run, Session
+from . import arguments
+from .arguments import EventFilter
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def async_twin(
+    method: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The `a` method for `method`: the same call, in the thread that Django's ORM runs in."""
+
+    async def twin(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        # By name, not `method` itself: the store's own class may have another.
+        own: Callable[P, R] = getattr(self, method.__name__)
+        return await sync_to_async(own)(*args, **kwargs)
+
+    twin.__name__ = f"a{method.__name__}"
+    twin.__qualname__ = f"{method.__qualname__.rpartition('.')[0]}.{twin.__name__}"
+    twin.__doc__ = f"The async twin of `{method.__name__}()`."
+    twin.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
+    return twin
+
+
+class BaseSessionStore(ABC):
+    """Keeps sessions, their runs, and their events in numbered order.
+
+    Records are instances of `asm_store.models`. What a caller gives is never changed; what is
+    returned is a new instance that equals what is stored. Times are aware datetimes. Every write
+    is all or nothing, and raises, beside what its own text says, `ValidationError` for what
+    cannot be stored (before anything is looked up) and `StorageError` when the database fails.
+    A store holds no state tied to a thread.
+    """
+
+    # Does a write join the caller's `transaction.atomic()` block?
+    supports_transactions: ClassVar[bool] = False
+    # Do other processes see what is stored?
+    supports_processes: ClassVar[bool] = False
+
+    def __init__(self, *, alias: str | None = None) -> None:
+        self.alias = alias
+
+    # Sessions
+
+    def save_session(self, session: Session) -> Session:
+        """Store `session`, replacing every column of a stored one but its id.
+
+        A stored `deleted_at` is kept when `session` has none: `restore_session()` clears it.
+        An unknown `parent_session_id`: `SessionNotFound`. Joins the caller's transaction.
+        """
+        record = arguments.prepared(session, Session)
+        if record.parent_session_id == record.id:
+            raise ValidationError("parent_session_id: a session cannot be its own parent.")
+        return self._save_session(record)
+
+    def get_session(self, session_id: str) -> Session:
+        """The session, soft-deleted or not; `SessionNotFound` when it is not stored."""
+        return self._get_session(clean_id(session_id, "session_id"))
+
+    def update_session(
+        self,
+        session_id: str,
+        *,
+        status: str | None = None,
+        add_tags: Iterable[str] = (),
+        remove_tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Session:
+        """Change a stored session under its lock, so that two callers never undo each other.
+
+        Tags are added without doubles, then removed; `metadata` is merged, key by key;
+        `updated_at` becomes now. `SessionNotFound` when it is not stored. Joins the caller's
+        transaction.
+        """
+        sanitizer = Sanitizer(conf.max_event_bytes())
+        adding = arguments.strings(add_tags, "add_tags", sanitizer)
+        merging = arguments.json_mapping(metadata, "metadata", sanitizer)
+        replaced = sanitizer.replaced
+        removing = set(arguments.strings(remove_tags, "remove_tags", sanitizer))
+        statuses = arguments.session_statuses(status if status is None else [status])
+
+        def change(session: Session) -> None:
+            if statuses is not None:
+                session.status = statuses[0]
+            tags = dict.fromkeys([*session.tags, *adding])
+            session.tags = [tag for tag in tags if tag not in removing]
+            session.metadata = {**session.metadata, **merging}
+            session.count_replaced(replaced)
+            session.updated_at = timezone.now()
+
+        return self._change_session(clean_id(session_id, "session_id"), change)
+
+    def list_sessions(
+        self,
+        *,
+        status: str | Iterable[str] | None = None,
+        agent_id: str | None = None,
+        include_deleted: bool = False,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> list[Session]:
+        """Sessions, newest `created_at` first, ties by id descending.
+
+        `status` is one or several; an empty list matches nothing.
+        """
+        return self._list_sessions(
+            statuses=arguments.session_statuses(status),
+            agent_id=arguments.optional_text(agent_id, "agent_id"),
+            include_deleted=arguments.flag(include_deleted, "include_deleted"),
+            limit=arguments.row_count(limit, "limit"),
+            offset=arguments.row_count(offset, "offset") or 0,
+        )
+
+    def delete_session(self, session_id: str) -> None:
+        """Remove the session with its runs, events, counter and artifact rows.
+
+        Its children stay, without a parent. An absent id is no error. Joins the caller's
+        transaction.
+        """
+        self._delete_session(clean_id(session_id, "session_id"))
+
+    def soft_delete_session(self, session_id: str) -> Session:
+        """Set `deleted_at`, once; afterwards the session can be read, but not appended to.
+
+        Waits for appends in flight: none commits after this has returned. `SessionNotFound` when
+        it is not stored. Joins the caller's transaction.
+        """
+
+        def change(session: Session) -> None:
+            session.deleted_at = session.deleted_at or timezone.now()
+
+        return self._change_session(clean_id(session_id, "session_id"), change)
+
+    def restore_session(self, session_id: str) -> Session:
+        """Clear `deleted_at`; `updated_at` becomes now, so that retention counts from here.
+
+        `SessionNotFound` when it is not stored. Joins the caller's transaction.
+        """
+
+        def change(session: Session) -> None:
+            session.deleted_at = None
+            session.updated_at = timezone.now()
+
+        return self._change_session(clean_id(session_id, "session_id"), change)
+
+    # Runs
+
+    def save_run(self, run: Run) -> Run:
+        """Store `run`, replacing every column of a stored one but its id.
+
+        Unknown session: `SessionNotFound`; a new run of a soft-deleted one: `SessionDeleted`; a
+        stored run of another session: `ValidationError`. Joins the caller's transaction.
+        """
+        return self._save_run(arguments.prepared(run, Run))
+
+    def get_run(self, run_id: str) -> Run:
+        """The run; `RunNotFound` when it is not stored."""
+        return self._get_run(clean_id(run_id, "run_id"))
+
+    def list_runs(
+        self,
+        session_id: str,
+        *,
+        status: str | Iterable[str] | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        """The session's runs, oldest `started_at` first, ties by id."""
+        return self._list_runs(
+            clean_id(session_id, "session_id"),
+            statuses=arguments.run_statuses(status),
+            limit=arguments.row_count(limit, "limit"),
+        )
+
+    def get_active_run(self, session_id: str) -> Run | None:
+        """The session's latest-started run that is running, or None."""
+        return self._get_active_run(clean_id(session_id, "session_id"))
+
+    # Events
+
+    def append_event(self, event: Event) -> None:
+        """As `append_event_with_sequence()`, with nothing returned."""
+        self.append_event_with_sequence(event)
+
+    def append_event_with_sequence(self, event: Event) -> Event:
+        """Store `event` under the next number of its session; as a batch of one."""
+        return self.append_events([event])[0]
+
+    def append_events(
+        self, events: Iterable[Event], *, expected_sequence: int | None = None
+    ) -> list[Event]:
+        """Store `events`, all or none, numbered in their order, from 1, without gaps.
+
+        Returns the stored events in the order given. An id that its session already holds comes
+        back as it was stored and spends no number, so that an append can be tried again.
+        Several sessions may be mixed. With `expected_sequence` the batch must be of one session,
+        and is refused with `SequenceConflict` unless the session's latest number is that one (or
+        the whole batch is stored already). Unknown session: `SessionNotFound`; soft-deleted:
+        `SessionDeleted`; an id stored under another session: `EventConflict`; unknown run:
+        `RunNotFound`; another session's run: `ValidationError`. Joins the caller's transaction.
+        """
+        records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
+        if expected_sequence is not None:
+            clean_whole_number(expected_sequence, "expected_sequence")
+            if len({record.session_id for record in records}) > 1:
+                raise ValidationError("expected_sequence: the batch is of several sessions.")
+        return self._append(records, expected_sequence) if records else []
+
+    def flush(
+        self,
+        session: Session,
+        run: Run,
+        events: Iterable[Event] = (),
+        provider_metadata: Mapping[str, Any] | None = None,
+    ) -> list[Event]:
+        """Store a session, its run and that run's events in one transaction, all or nothing.
+
+        `provider_metadata` is merged into the run's. Returns the stored events as
+        `append_events()` does. Ids that do not belong together: `ValidationError`. Joins the
+        caller's transaction.
+        """
+        sanitizer = Sanitizer(conf.max_event_bytes())
+        merging = arguments.json_mapping(provider_metadata, "provider_metadata", sanitizer)
+        session_record = arguments.prepared(session, Session)
+        run_record = arguments.prepared(run, Run)
+        run_record.provider_metadata = {**run_record.provider_metadata, **merging}
+        run_record.count_replaced(sanitizer.replaced)
+        run_record = run_record.prepared()
+        records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
+        if session_record.parent_session_id == session_record.id:
+            raise ValidationError("parent_session_id: a session cannot be its own parent.")
+        arguments.check_together(session_record, run_record, records)
+        return self._flush(session_record, run_record, records)
+
+    def get_events(
+        self,
+        session_id: str,
+        *,
+        run_id: str | None = None,
+        type: str | Iterable[str] | None = None,
+        since: datetime | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+    ) -> list[Event]:
+        """The session's events in sequence order; an unknown session has none.
+
+        `type` is one or several. `since`: timestamp strictly later. `after` / `before`: sequence
+        number strictly greater / less. Without `limit` all of them are loaded.
+        """
+        return self._get_events(
+            EventFilter(
+                session_id=clean_id(session_id, "session_id"),
+                run_id=arguments.optional_id(run_id, "run_id"),
+                types=arguments.event_types(type),
+                since=arguments.optional_time(since, "since"),
+                after=arguments.sequence_bound(after, "after"),
+                before=arguments.sequence_bound(before, "before"),
+                limit=arguments.row_count(limit, "limit"),
+            )
+        )
+
+    def get_latest_sequence(self, session_id: str) -> int:
+        """The number of the session's latest event; 0 when there is none."""
+        return self._get_latest_sequence(clean_id(session_id, "session_id"))
+
+    asave_session = async_twin(save_session)
+    aget_session = async_twin(get_session)
+    aupdate_session = async_twin(update_session)
+    alist_sessions = async_twin(list_sessions)
+    adelete_session = async_twin(delete_session)
+    asoft_delete_session = async_twin(soft_delete_session)
+    arestore_session = async_twin(restore_session)
+    asave_run = async_twin(save_run)
+    aget_run = async_twin(get_run)
+    alist_runs = async_twin(list_runs)
+    aget_active_run = async_twin(get_active_run)
+    aappend_event = async_twin(append_event)
+    aappend_event_with_sequence = async_twin(append_event_with_sequence)
+    aappend_events = async_twin(append_events)
+    aflush = async_twin(flush)
+    aget_events = async_twin(get_events)
+    aget_latest_sequence = async_twin(get_latest_sequence)
+
+    # What a store must do itself. Arguments are checked, records prepared and the store's own to
+    # keep; what is returned is the caller's own to change.
+
+    @abstractmethod
+    def _save_session(self, session: Session) -> Session: ...
+
+    @abstractmethod
+    def _get_session(self, session_id: str) -> Session: ...
+
+    @abstractmethod
+    def _change_session(self, session_id: str, change: Callable[[Session], None]) -> Session:
+        """Apply `change` to the locked session, prepare it, store it."""
+
+    @abstractmethod
+    def _list_sessions(
+        self,
+        *,
+        statuses: tuple[str, ...] | None,
+        agent_id: str | None,
+        include_deleted: bool,
+        limit: int | None,
+        offset: int,
+    ) -> list[Session]: ...
+
+    @abstractmethod
+    def _delete_session(self, session_id: str) -> None: ...
+
+    @abstractmethod
+    def _save_run(self, run: Run) -> Run: ...
+
+    @abstractmethod
+    def _get_run(self, run_id: str) -> Run: ...
+
+    @abstractmethod
+    def _list_runs(
+        self, session_id: str, *, statuses: tuple[str, ...] | None, limit: int | None
+    ) -> list[Run]: ...
+
+    @abstractmethod
+    def _get_active_run(self, session_id: str) -> Run | None: ...
+
+    @abstractmethod
+    def _append(self, events: list[Event], expected_sequence: int | None) -> list[Event]: ...
+
+    @abstractmethod
+    def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]: ...
+
+    @abstractmethod
+    def _get_events(self, wanted: EventFilter) -> list[Event]: ...
+
+    @abstractmethod
+    def _get_latest_sequence(self, session_id: str) -> int: ...
+
+
+def session_not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"session {session_id} is not stored.")
+
+
+def run_not_found(run_id: str) -> RunNotFound:
+    return RunNotFound(f"run {run_id} is not stored.")

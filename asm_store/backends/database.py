@@ -1,0 +1,318 @@
+"""Sessions in the tables of `asm_store.models`, on any database that Django supports."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from django.db import models, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+from django.dispatch import Signal
+from django.utils import timezone
+
+from .. import signals
+from ..db import BaseOperations, get_operations
+from ..events.sanitizing import ENCODER
+from ..exceptions import SessionDeleted, ValidationError
+from ..models import Artifact, Event, Record, Run, Session, SessionSequence
+from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
+from . import transactions
+from .appending import Stored, plan_append
+from .arguments import EventFilter
+from .base import BaseSessionStore, run_not_found, session_not_found
+
+T = TypeVar("T")
+RecordType = TypeVar("RecordType", bound=Record)
+
+# Locks are always taken in this order, so that no two writes wait for each other: counters by
+# session id, then the parent, then sessions by id, then runs and events.
+
+
+class DatabaseSessionStore(BaseSessionStore):
+    """Keeps sessions in the database of the alias `using`; writes join the caller's `atomic()`.
+
+    Outside such a block a write has a transaction of its own, which is tried again while the
+    database is busy or away (`ASM_STORE_RETRY_SECONDS`). Missing tables: `MigrationRequired`.
+    """
+
+    supports_transactions: ClassVar[bool] = True
+    supports_processes: ClassVar[bool] = True
+
+    def __init__(self, using: str = "default", *, alias: str | None = None) -> None:
+        super().__init__(alias=alias)
+        self.using = using
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(using={self.using!r})"
+
+    # Sessions
+
+    def _save_session(self, session: Session) -> Session:
+        return self._write(partial(self._store_session, session))
+
+    def _store_session(self, session: Session) -> Session:
+        session = copy.copy(session)  # a retry starts from what the caller gave
+        # The counter is made here and never by an append, which could outrun a hard delete.
+        # ON CONFLICT DO NOTHING would leave an existing one unlocked, and a delete free to go on.
+        if not list(self._counters([session.id]).select_for_update()):
+            self._insert(SessionSequence(session_id=session.id, updated_at=session.updated_at))
+        if session.parent_session_id is not None:
+            self._lock_session(session.parent_session_id)
+        stored = self._sessions().filter(id=session.id)
+        columns = _columns(session)
+        kept = Coalesce(Value(session.deleted_at, models.DateTimeField()), F("deleted_at"))
+        if not stored.update(**{**columns, "deleted_at": kept}):
+            self._insert(session)
+        elif session.deleted_at is None:
+            session.deleted_at = stored.values_list("deleted_at", flat=True).get()
+        self._after_commit(signals.session_saved, session=session)
+        return self._as_stored(session)
+
+    def _get_session(self, session_id: str) -> Session:
+        session = self._read(self._sessions().filter(id=session_id).first)
+        if session is None:
+            raise session_not_found(session_id)
+        return session
+
+    def _change_session(self, session_id: str, change: Callable[[Session], None]) -> Session:
+        def body() -> Session:
+            session = self._sessions().select_for_update().filter(id=session_id).first()
+            if session is None:
+                raise session_not_found(session_id)
+            change(session)
+            session = session.prepared()
+            self._sessions().filter(id=session_id).update(**_columns(session))
+            self._after_commit(signals.session_saved, session=session)
+            return self._as_stored(session)
+
+        return self._write(body)
+
+    def _list_sessions(
+        self,
+        *,
+        statuses: tuple[str, ...] | None,
+        agent_id: str | None,
+        include_deleted: bool,
+        limit: int | None,
+        offset: int,
+    ) -> list[Session]:
+        sessions = self._sessions().newest_first()
+        if not include_deleted:
+            sessions = sessions.alive()
+        if statuses is not None:
+            sessions = sessions.filter(status__in=statuses)
+        if agent_id is not None:
+            sessions = sessions.filter(agent_id=agent_id)
+        return self._read(partial(list, sessions[offset : _end(offset, limit)]))
+
+    def _delete_session(self, session_id: str) -> None:
+        def body() -> None:
+            counters = self._counters([session_id])
+            list(counters.select_for_update())
+            if not list(self._sessions().select_for_update().filter(id=session_id)):
+                # What another writer commits from now on is not this call's to delete.
+                return
+            self._sessions().filter(parent_session_id=session_id).update(parent_session_id=None)
+            for rows in (self._events(), self._runs(), Artifact.objects.using(self.using)):
+                _delete_rows(rows.filter(session_id=session_id))
+            _delete_rows(counters)
+            _delete_rows(self._sessions().filter(id=session_id))
+            self._after_commit(signals.session_deleted, session_id=session_id)
+
+        self._write(body)
+
+    # Runs
+
+    def _save_run(self, run: Run) -> Run:
+        store = partial(self._store_run, run)
+        return self._write(store, partial(store, locking=True))
+
+    def _store_run(self, run: Run, *, locking: bool = False) -> Run:
+        [deleted_at] = self._lock_session(run.session_id)
+        stored = self._runs().filter(id=run.id)
+        seen = stored.select_for_update() if locking else stored
+        owner = seen.values_list("session_id", flat=True).first()
+        if owner == run.session_id:
+            stored.update(**_columns(run))
+        elif owner is not None:
+            raise ValidationError(f"session_id: run {run.id} belongs to session {owner}.")
+        elif deleted_at is not None:
+            raise SessionDeleted(f"session {run.session_id} is soft-deleted: no new run.")
+        else:
+            self._insert(run)
+        self._after_commit(signals.run_saved, run=run)
+        return self._as_stored(run)
+
+    def _get_run(self, run_id: str) -> Run:
+        run = self._read(self._runs().filter(id=run_id).first)
+        if run is None:
+            raise run_not_found(run_id)
+        return run
+
+    def _list_runs(
+        self, session_id: str, *, statuses: tuple[str, ...] | None, limit: int | None
+    ) -> list[Run]:
+        runs = self._runs().of_session(session_id).oldest_first()
+        if statuses is not None:
+            runs = runs.filter(status__in=statuses)
+        return self._read(partial(list, runs[:limit]))
+
+    def _get_active_run(self, session_id: str) -> Run | None:
+        return self._read(self._runs().of_session(session_id).running().latest_first().first)
+
+    # Events
+
+    def _append(self, events: list[Event], expected_sequence: int | None) -> list[Event]:
+        store = partial(self._store_events, events, expected_sequence)
+        return self._write(store, partial(store, locking=True))
+
+    def _store_events(
+        self, events: list[Event], expected_sequence: int | None, *, locking: bool = False
+    ) -> list[Event]:
+        plan = plan_append(events, self._stored(events, locking), expected_sequence)
+        for chunk in self._insertable(plan.new):
+            self._events().bulk_create(chunk)
+        now = timezone.now()
+        for session_id, latest in sorted(plan.latest.items()):
+            self._counters([session_id]).update(last_sequence=latest, updated_at=now)
+        if plan.new:
+            self._after_commit(signals.events_appended, events=plan.new)
+        return [self._as_stored(event) for event in plan.results]
+
+    def _stored(self, events: list[Event], locking: bool) -> Stored:
+        """Lock the sessions of `events`, then read what is stored of all that they name.
+
+        With `locking` the reads of events and runs lock too, and so see the newest rows.
+        """
+        stored_events, stored_runs = self._events(), self._runs().only("id", "session_id")
+        if locking:
+            stored_events = stored_events.select_for_update()
+            stored_runs = stored_runs.select_for_update()
+        sessions = sorted({event.session_id for event in events})
+        latest: dict[str, int] = {}
+        deleted: dict[str, Any] = {}
+        for some in self._operations.slices(sessions):
+            counters = self._counters(some).select_for_update().order_by("session_id")
+            latest.update(counters.values_list("session_id", "last_sequence"))
+        for some in self._operations.slices(sessions):
+            rows = self._sessions().filter(id__in=some).order_by("id")
+            deleted.update(self._operations.lock_shared(rows, "id", "deleted_at"))
+        return Stored(
+            latest,
+            deleted,
+            {row.id: row for row in self._by_id(stored_events, {e.id for e in events})},
+            {
+                row.id: row.session_id
+                for row in self._by_id(stored_runs, {e.run_id for e in events} - {None})
+            },
+        )
+
+    def _by_id(self, rows: models.QuerySet[Any], ids: Iterable[Any]) -> Iterator[Any]:
+        for some in self._operations.slices(sorted(ids)):
+            yield from rows.filter(id__in=some)
+
+    def _insertable(self, events: list[Event]) -> Iterator[list[Event]]:
+        """`events` in chunks that one INSERT can carry."""
+        chunk: list[Event] = []
+        size = 0
+        for event in events:
+            more = len(ENCODER.encode(event.data).encode()) if len(events) > 1 else 0
+            full = len(chunk) == self._operations.max_rows
+            if chunk and (full or size + more > self._operations.max_statement_bytes):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(event)
+            size += more
+        if chunk:
+            yield chunk
+
+    def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]:
+        def body(*, locking: bool = False) -> list[Event]:
+            self._store_session(session)
+            self._store_run(run, locking=locking)
+            return self._store_events(events, None, locking=locking) if events else []
+
+        return self._write(body, partial(body, locking=True))
+
+    def _get_events(self, wanted: EventFilter) -> list[Event]:
+        events = self._events().of_session(wanted.session_id)
+        if wanted.run_id is not None:
+            events = events.filter(run_id=wanted.run_id)
+        if wanted.types is not None:
+            events = events.of_types(wanted.types)
+        if wanted.since is not None:
+            events = events.later_than(wanted.since)
+        if wanted.after is not None:
+            events = events.filter(sequence_number__gt=wanted.after)
+        if wanted.before is not None:
+            events = events.filter(sequence_number__lt=wanted.before)
+        return self._read(partial(list, events[: wanted.limit]))
+
+    def _get_latest_sequence(self, session_id: str) -> int:
+        latest = self._counters([session_id]).values_list("last_sequence", flat=True)
+        return self._read(latest.first) or 0
+
+    # The database
+
+    @property
+    def _operations(self) -> BaseOperations:
+        return get_operations(self.using)
+
+    def _sessions(self) -> SessionQuerySet:
+        return Session.objects.using(self.using)
+
+    def _counters(self, session_ids: Iterable[str]) -> models.QuerySet[SessionSequence]:
+        return SessionSequence.objects.using(self.using).filter(session_id__in=session_ids)
+
+    def _runs(self) -> RunQuerySet:
+        return Run.objects.using(self.using)
+
+    def _events(self) -> EventQuerySet:
+        return Event.objects.using(self.using)
+
+    def _read(self, body: Callable[[], T]) -> T:
+        return transactions.read(self.using, body)
+
+    def _write(self, body: Callable[[], T], after_collision: Callable[[], T] | None = None) -> T:
+        return transactions.write(self.using, body, after_collision)
+
+    def _lock_session(self, session_id: str) -> tuple[Any, ...]:
+        """`(deleted_at,)` of a session that stays as it is until the transaction ends."""
+        rows = self._operations.lock_shared(self._sessions().filter(id=session_id), "deleted_at")
+        if not rows:
+            raise session_not_found(session_id)
+        return rows[0]
+
+    def _insert(self, record: Session | Run | SessionSequence) -> None:
+        # Not save(): it would send Django's signals, and look for the row once more. A row that
+        # another writer has stored meanwhile is an IntegrityError, and `_write` begins anew.
+        manager: models.Manager[Any] = type(record)._base_manager
+        manager.using(self.using).bulk_create([record])
+
+    def _as_stored(self, record: RecordType) -> RecordType:
+        record._state.adding, record._state.db = False, self.using
+        return record
+
+    def _after_commit(self, signal: Signal, **arguments: Any) -> None:
+        send = partial(signal.send_robust, sender=type(self), store=self, **arguments)
+        transaction.on_commit(send, using=self.using, robust=True)
+
+
+def _columns(record: Session | Run) -> dict[str, Any]:
+    return {
+        field.attname: getattr(record, field.attname)
+        for field in record._meta.concrete_fields
+        if not field.primary_key
+    }
+
+
+def _delete_rows(rows: models.QuerySet[Any]) -> None:
+    # Not delete(): Django would first load the rows that refer to these, which go as well.
+    rows._raw_delete(rows.db)
+
+
+def _end(offset: int, limit: int | None) -> int | None:
+    return None if limit is None else offset + limit

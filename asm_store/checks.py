@@ -1,0 +1,139 @@
+"""System checks, with stable ids; docs/checks.md explains each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils.connection import ConnectionDoesNotExist
+
+from . import conf
+from .backends.database import DatabaseSessionStore
+from .handler import InvalidStoreError, StoreHandler
+
+
+def _message(
+    kind: Callable[..., checks.CheckMessage], id: str, text: str, hint: str
+) -> checks.CheckMessage:
+    return kind(
+        text, hint=f"{hint} See docs/checks.md#asm_store{id.lower()}.", id=f"asm_store.{id}"
+    )
+
+
+@checks.register
+def check_stores(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E001: every entry of ASM_STORES makes a store, on a database that exists."""
+    try:
+        handler = StoreHandler()
+        aliases = list(handler)
+    except InvalidStoreError as error:
+        return [_bad_stores(str(error))]
+    found = []
+    if conf.DEFAULT_STORE_ALIAS not in aliases:
+        found.append(_bad_stores(f"ASM_STORES has no {conf.DEFAULT_STORE_ALIAS!r} store."))
+    for alias in aliases:
+        try:
+            using = getattr(handler[alias], "using", None)
+            if using is not None:
+                connections[using]
+        except (InvalidStoreError, ConnectionDoesNotExist) as error:
+            found.append(_bad_stores(f"ASM_STORES[{alias!r}]: {error}"))
+    return found
+
+
+def _bad_stores(text: str) -> checks.CheckMessage:
+    hint = (
+        'Write ASM_STORES = {"default": {"BACKEND": "dotted.path.of.a.Store", "OPTIONS": '
+        '{"using": "an alias of DATABASES"}}}, or leave the setting out.'
+    )
+    return _message(checks.Error, "E001", text, hint)
+
+
+@checks.register
+def check_time_zones(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E002: naive times cannot be ordered."""
+    if settings.USE_TZ:
+        return []
+    hint = "Set USE_TZ = True: the times of sessions and events are aware."
+    return [_message(checks.Error, "E002", "USE_TZ is False.", hint)]
+
+
+@checks.register
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E003 and W002: every ASM_STORE_* name is known, and its value usable."""
+    found = []
+    for read in conf.SCALARS.values():
+        try:
+            read()
+        except ImproperlyConfigured as error:
+            found.append(_message(checks.Error, "E003", str(error), "Correct the value."))
+    for name in dir(settings):
+        if name.startswith("ASM_STORE_") and name not in conf.SCALARS:
+            hint = f"It has no effect. Known are {', '.join(sorted(conf.SCALARS))}."
+            found.append(_message(checks.Warning, "W002", f"Unknown setting {name}.", hint))
+    return found
+
+
+def _databases() -> list[str]:
+    """The database aliases that the configured stores use."""
+    if check_stores():
+        return []
+    handler = StoreHandler()
+    stores = [handler[alias] for alias in handler]
+    return sorted({store.using for store in stores if isinstance(store, DatabaseSessionStore)})
+
+
+@checks.register
+def check_sqlite_mode(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W001: in DEFERRED mode a caller's own transactions can fail instead of waiting."""
+    hint = 'Set OPTIONS = {"transaction_mode": "IMMEDIATE", ...} in DATABASES.'
+    return [
+        _message(
+            checks.Warning,
+            "W001",
+            f"The SQLite database {using!r} does not use IMMEDIATE transactions.",
+            hint,
+        )
+        for using in _databases()
+        if connections[using].vendor == "sqlite"
+        and str(_options(using).get("transaction_mode", "")).upper() != "IMMEDIATE"
+    ]
+
+
+@checks.register(deploy=True)
+def check_prepared_statements(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W003: without prepared statements PostgreSQL plans every append anew."""
+    hint = 'Set OPTIONS = {"server_side_binding": True, "prepare_threshold": 5} in DATABASES.'
+    return [
+        _message(checks.Warning, "W003", f"No prepared statements on {using!r}.", hint)
+        for using in _databases()
+        if connections[using].vendor == "postgresql"
+        and _options(using).get("prepare_threshold") is None
+    ]
+
+
+@checks.register(checks.Tags.database)
+def check_packet_size(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """W004: the server must accept a statement that holds the largest event, escaped."""
+    found = []
+    for using in set(databases or ()) & set(_databases()):
+        if connections[using].vendor != "mysql":
+            continue
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            [size] = cursor.fetchone()
+        if size < 2 * conf.max_event_bytes():
+            text = f"max_allowed_packet of {using!r} is {size} bytes."
+            hint = f"Events may need {2 * conf.max_event_bytes()}: raise it on the server."
+            found.append(_message(checks.Warning, "W004", text, hint))
+    return found
+
+
+def _options(using: str) -> dict[str, Any]:
+    return connections[using].settings_dict.get("OPTIONS") or {}

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from django.db import InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
+
+
+class Failure(enum.Enum):
+    """What a driver's error means for the transaction that met it."""
+
+    BUSY = "busy"  # a deadlock, a lost lock wait, a serialization failure: try again
+    CONNECTION = "connection"  # the server is gone or going: connect and try again
+    NO_TABLE = "no_table"
+    OTHER = "other"
+
+
+class BaseOperations:
+    """The portable statements; a vendor's subclass overrides what it must or can do better."""
+
+    # How the rows of a SELECT are locked so that others may read and lock them alike, but not
+    # change them. Empty: the database has no such lock, and rows are locked for update.
+    share_lock: ClassVar[str] = ""
+    # One statement holds at most so many parameters, rows, and bytes of JSON.
+    max_parameters: ClassVar[int] = 500
+    max_rows: ClassVar[int] = 500
+    max_statement_bytes: ClassVar[int] = 16 * 1024 * 1024
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    def begin_write(self) -> None:
+        """Called first in a transaction that writes; a database without row locks locks here."""
+
+    def lock_shared(self, rows: QuerySet[Any], *columns: str) -> list[tuple[Any, ...]]:
+        """The `columns` of `rows`, which stay as they are until the transaction ends.
+
+        Rows are locked in the query's order. A reader that had to wait sees the newest version,
+        which neither EXISTS nor a key-share lock would give it in READ COMMITTED.
+        """
+        query = rows.values_list(*columns)
+        if not self.share_lock:
+            return list(query.select_for_update())
+        sql, parameters = query.query.get_compiler(self.connection.alias).as_sql()
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"{sql} {self.share_lock}", parameters)
+            return list(cursor.fetchall())
+
+    def classify(self, error: Exception) -> Failure:
+        """What the driver's `error`, as Django wrapped it, means."""
+        if isinstance(error, InterfaceError):
+            return Failure.CONNECTION
+        return Failure.OTHER
+
+    def slices(self, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """`values` in slices that fit one statement."""
+        for start in range(0, len(values), self.max_parameters):
+            yield values[start : start + self.max_parameters]
+
+    @staticmethod
+    def code(error: Exception) -> Any:
+        """The first argument of the driver's own error: MySQL's number."""
+        cause = error.__cause__
+        return cause.args[0] if isinstance(cause, Exception) and cause.args else None

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import InterfaceError
+
+from .base import BaseOperations, Failure
+
+
+class MySQLOperations(BaseOperations):
+    # MariaDB knows MySQL 8's FOR SHARE only by its older name, which MySQL knows too.
+    share_lock = "LOCK IN SHARE MODE"
+    max_parameters = 5_000
+    # Half of it may be backslashes that the driver adds; max_allowed_packet is 16 MiB by default.
+    max_statement_bytes = 4 * 1024 * 1024
+
+    # https://mariadb.com/kb/en/mariadb-error-codes/
+    busy: ClassVar = frozenset({1020, 1205, 1213, 1637, 3572})
+    gone: ClassVar = frozenset(
+        {1040, 1047, 1053, 1077, 1078, 1079, 1158, 1159, 1160, 1161, 1203, 1927}
+        | {2002, 2003, 2006, 2013, 2055, 4031}
+    )
+
+    def classify(self, error: Exception) -> Failure:
+        code = self.code(error)
+        if code == 1146:
+            return Failure.NO_TABLE
+        if code in self.busy:
+            return Failure.BUSY
+        if code in self.gone or isinstance(error, InterfaceError):
+            return Failure.CONNECTION
+        return Failure.OTHER

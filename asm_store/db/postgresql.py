@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import InterfaceError, OperationalError
+
+from .base import BaseOperations, Failure
+
+
+class PostgreSQLOperations(BaseOperations):
+    share_lock = "FOR SHARE"
+    max_parameters = 10_000
+    max_rows = 5_000
+
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html
+    busy: ClassVar = frozenset({"40001", "40P01", "55P03"})
+    # Shut down, crashed, starting, too many connections; class 08 is the connection's own.
+    gone: ClassVar = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
+
+    def classify(self, error: Exception) -> Failure:
+        cause = error.__cause__
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        if state == "42P01":
+            return Failure.NO_TABLE
+        if state in self.busy:
+            return Failure.BUSY
+        if state in self.gone or (state or "").startswith("08"):
+            return Failure.CONNECTION
+        # A connection that breaks or is refused has no state: no server was there to give one.
+        if state is None and isinstance(error, OperationalError | InterfaceError):
+            return Failure.CONNECTION
+        return Failure.OTHER

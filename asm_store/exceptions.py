@@ -1,0 +1,105 @@
+"""Every error that a store raises, in one file. Configuration mistakes are ImproperlyConfigured."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """Base of all errors of asm_store; `code` is stable and safe to show or to log."""
+
+    code: ClassVar[str] = "store_error"
+
+
+class SessionNotFound(StoreError, LookupError):
+    """The session is not stored."""
+
+    code = "session_not_found"
+
+
+class RunNotFound(StoreError, LookupError):
+    """The run is not stored."""
+
+    code = "run_not_found"
+
+
+class ArtifactNotFound(StoreError, LookupError):
+    """The artifact is not stored."""
+
+    code = "artifact_not_found"
+
+
+class ValidationError(StoreError, ValueError):
+    """An argument or a record is not acceptable; nothing was stored."""
+
+    code = "validation_error"
+
+
+class InvalidStatus(ValidationError):
+    """The status is unknown, or the state machine does not allow the step to it."""
+
+    code = "invalid_status"
+
+
+class InvalidEventType(ValidationError):
+    """The event type is neither built in nor named in ASM_STORE_EXTRA_EVENT_TYPES."""
+
+    code = "invalid_event_type"
+
+
+class InvalidCursor(StoreError, ValueError):
+    """The cursor was not given out for this resource, order and filters."""
+
+    code = "invalid_cursor"
+
+
+class QueryError(StoreError, ValueError):
+    """The query cannot be asked of this database."""
+
+    code = "query_error"
+
+
+class SequenceConflict(StoreError):
+    """The session's latest number is not the expected one; `latest_sequence` carries it."""
+
+    code = "sequence_conflict"
+
+    def __init__(self, message: str, *, latest_sequence: int) -> None:
+        super().__init__(message)
+        self.latest_sequence = latest_sequence
+
+
+class EventConflict(StoreError):
+    """The event id is stored under another session."""
+
+    code = "event_conflict"
+
+
+class SessionDeleted(StoreError):
+    """The session is soft-deleted: it can be read and restored, not written to."""
+
+    code = "session_deleted"
+
+
+class StorageError(StoreError):
+    """The database failed; `__cause__` is the driver's own error."""
+
+    code = "storage_error"
+
+
+class MigrationRequired(StorageError):
+    """The tables of asm_store are missing from the database; the message names the command."""
+
+    code = "migration_required"
+
+
+class MaintenanceError(StoreError):
+    """Maintenance could not do what it was asked for."""
+
+    code = "maintenance_error"
+
+
+class ProviderError(StoreError):
+    """The provider of a run failed; what had arrived before is stored."""
+
+    code = "provider_error"

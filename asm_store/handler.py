@@ -1,0 +1,55 @@
+"""`stores["alias"]`, as `django.core.cache.caches` and `django.tasks.task_backends` do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.connection import BaseConnectionHandler, ConnectionProxy
+from django.utils.module_loading import import_string
+
+from . import conf
+
+if TYPE_CHECKING:
+    from .backends.base import BaseSessionStore
+
+
+class InvalidStoreError(ImproperlyConfigured):
+    """`ASM_STORES` has no such alias, or its entry does not make a store."""
+
+
+class StoreHandler(BaseConnectionHandler):  # type: ignore[type-arg]
+    """The stores of `ASM_STORES` by alias, made on first use, one instance a thread or task."""
+
+    settings_name = "ASM_STORES"
+    exception_class = InvalidStoreError
+
+    def configure_settings(self, settings: dict[str, Any] | None) -> dict[str, Any]:
+        configured = conf.stores() if settings is None else settings
+        if not isinstance(configured, dict):
+            raise InvalidStoreError("ASM_STORES must be a dict of aliases.")
+        return configured
+
+    def create_connection(self, alias: str) -> BaseSessionStore:
+        entry = self.settings[alias]
+        try:
+            backend = import_string(entry["BACKEND"])
+            return cast("BaseSessionStore", backend(alias=alias, **entry.get("OPTIONS", {})))
+        except (ImportError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidStoreError(
+                f"ASM_STORES[{alias!r}] does not make a store: {error}"
+            ) from error
+
+
+def forget_stores(*, setting: str, **kwargs: Any) -> None:
+    """Make the stores anew after a test overrode `ASM_STORES`."""
+    if setting == StoreHandler.settings_name:
+        stores.__dict__.pop("settings", None)
+        stores._settings = None  # type: ignore[attr-defined]
+        stores._connections = type(stores._connections)(stores.thread_critical)  # type: ignore[attr-defined]
+
+
+stores = StoreHandler()
+default_store = cast("BaseSessionStore", ConnectionProxy(stores, conf.DEFAULT_STORE_ALIAS))
+setting_changed.connect(forget_stores)

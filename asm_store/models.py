@@ -1,0 +1,363 @@
+"""The five tables. Instances are what stores take and return; a store guards their integrity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+from django.db import models
+from django.db.models.base import ModelState
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import conf, fields
+from .events.sanitizing import Sanitizer, clean_number, shown
+from .events.types import EventType
+from .exceptions import ValidationError
+from .querysets import EventQuerySet, RunQuerySet, SessionQuerySet
+
+SANITIZED = "_sanitized"
+
+
+class Record(models.Model):
+    """What sessions, runs, events and artifacts have in common."""
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every column by its name, JSON-ready: times as ISO 8601 with microseconds and +00:00."""
+        return {
+            field.attname: _exported(getattr(self, field.attname))
+            for field in self._meta.concrete_fields
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The record that `to_dict()` described, unsaved; what is left out has its default.
+
+        Raises `ValidationError` (for an unknown status or type one of its kinds) for anything
+        that a store would refuse, and for names that are no columns.
+        """
+        if not isinstance(data, Mapping):
+            raise ValidationError(f"{cls.__name__}: expected a mapping, got {shown(data)}.")
+        columns = {field.attname: field for field in cls._meta.concrete_fields}
+        unknown = [shown(name) for name in data if name not in columns]
+        if unknown:
+            raise ValidationError(f"{cls.__name__} has no {', '.join(unknown)}.")
+        times = {name for name, field in columns.items() if isinstance(field, models.DateTimeField)}
+        return cls(
+            **{name: _parsed(name, data[name]) if name in times else data[name] for name in data}
+        ).prepared()
+
+    def prepared(self) -> Self:
+        """An unsaved copy as it will be stored, or `ValidationError`; `self` is not changed.
+
+        Text and JSON are made storable, times UTC. What was replaced is counted in
+        `metadata["_sanitized"]`.
+        """
+        sanitizer = Sanitizer(conf.max_event_bytes())
+        copy = self._copy()
+        for field in self._meta.concrete_fields:
+            assert isinstance(field, fields.PreparedField)
+            value = getattr(self, field.attname)
+            copy.__dict__[field.attname] = field.prepare(value, sanitizer)
+        copy.count_replaced(sanitizer.replaced)
+        return copy
+
+    def count_replaced(self, counts: dict[str, int]) -> None:
+        """Add `counts` of what was made storable to `metadata["_sanitized"]`; empty: nothing."""
+        if counts:
+            metadata = self.__dict__["metadata"]
+            metadata[SANITIZED] = _added(metadata.get(SANITIZED), counts)
+
+    def _copy(self) -> Self:
+        # Not Model.__init__: it is slow, and sends signals for what is no new object.
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._state = ModelState()
+        return copy
+
+
+def _exported(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return value
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValidationError(f"{name}: {shown(value)} is not an ISO 8601 time.") from None
+
+
+def _added(before: Any, now: dict[str, int]) -> dict[str, int]:
+    """The counts of a record that was cleaned before and has been given more to clean."""
+    if not isinstance(before, dict):
+        return now
+    earlier = {name: count for name, count in before.items() if type(count) is int}
+    return {name: count + earlier.get(name, 0) for name, count in now.items()}
+
+
+class Session(Record):
+    """One conversation or job of an agent."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        ACTIVE = "active", _("active")
+        PAUSED = "paused", _("paused")
+        COMPLETED = "completed", _("completed")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    id = fields.IdField(primary_key=True, default=fields.new_session_id)
+    agent_id = fields.TextField(max_length=255)
+    status = fields.StatusField(choices=Status.choices, default=Status.PENDING)
+    parent_session = fields.ReferenceField(
+        "self", models.SET_NULL, null=True, blank=True, related_name="children"
+    )
+    metadata = fields.MappingField(default=dict, blank=True)
+    context = fields.MappingField(default=dict, blank=True)
+    tags = fields.TagsField(default=list, blank=True)
+    created_at = fields.TimestampField(default=timezone.now)
+    updated_at = fields.TimestampField(default=timezone.now)
+    deleted_at = fields.TimestampField(null=True, blank=True)
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "asm_sessions"
+        verbose_name = _("agent session")
+        verbose_name_plural = _("agent sessions")
+        indexes: ClassVar = [
+            models.Index(fields=["created_at", "id"], name="asm_sessions_created"),
+            models.Index(fields=["updated_at", "id"], name="asm_sessions_updated"),
+            models.Index(fields=["status", "created_at", "id"], name="asm_sessions_status"),
+            models.Index(fields=["agent_id", "created_at", "id"], name="asm_sessions_agent"),
+            fields.PartialIndex(
+                fields=["parent_session"],
+                name="asm_sessions_parent",
+                where=models.Q(parent_session__isnull=False),
+            ),
+            fields.PartialIndex(
+                fields=["deleted_at"],
+                name="asm_sessions_deleted",
+                where=models.Q(deleted_at__isnull=False),
+            ),
+        ]
+
+    def update_status(self, status: str) -> Self:
+        """Set the status and `updated_at`, without saving; `InvalidStatus` when it is unknown."""
+        self.status = _known_status(self, status)
+        self.updated_at = timezone.now()
+        return self
+
+
+class Run(Record):
+    """One execution of the agent in a session."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+        TIMEOUT = "timeout", _("timed out")
+
+    TERMINAL_STATUSES: ClassVar = frozenset(
+        {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TIMEOUT}
+    )
+
+    id = fields.IdField(primary_key=True, default=fields.new_run_id)
+    session = fields.ReferenceField(Session, models.CASCADE, related_name="runs")
+    status = fields.StatusField(choices=Status.choices, default=Status.PENDING)
+    input = fields.PayloadField(null=True, blank=True)
+    output = fields.PayloadField(null=True, blank=True)
+    error = fields.PayloadField(null=True, blank=True)
+    metadata = fields.MappingField(default=dict, blank=True)
+    turn_count = fields.SmallCountField(default=0)
+    token_usage = fields.MappingField(default=dict, blank=True)
+    started_at = fields.TimestampField(default=timezone.now)
+    ended_at = fields.TimestampField(null=True, blank=True)
+    provider = fields.TextField(max_length=255, null=True, blank=True)
+    provider_metadata = fields.MappingField(default=dict, blank=True)
+    cost_usd = fields.CostField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        db_table = "asm_runs"
+        verbose_name = _("agent run")
+        verbose_name_plural = _("agent runs")
+        indexes: ClassVar = [
+            models.Index(fields=["session", "started_at", "id"], name="asm_runs_session"),
+            models.Index(fields=["started_at", "id"], name="asm_runs_started"),
+            models.Index(fields=["status", "started_at", "id"], name="asm_runs_status"),
+            models.Index(fields=["provider", "started_at", "id"], name="asm_runs_provider"),
+        ]
+
+    def update_status(self, status: str) -> Self:
+        """Set the status, on a terminal one `ended_at` too, without saving."""
+        self.status = _known_status(self, status)
+        if self.status in self.TERMINAL_STATUSES:
+            self.ended_at = timezone.now()
+        return self
+
+    def set_output(self, output: Mapping[str, Any]) -> Self:
+        """Keep `output` and complete the run, without saving."""
+        self.output = _mapping("output", output)
+        return self.update_status(self.Status.COMPLETED)
+
+    def set_error(self, error: Mapping[str, Any]) -> Self:
+        """Keep `error` and fail the run, without saving."""
+        self.error = _mapping("error", error)
+        return self.update_status(self.Status.FAILED)
+
+    def update_token_usage(self, usage: Mapping[str, float]) -> Self:
+        """Add `usage` (token counts by name, numbers >= 0) to `token_usage`, without saving."""
+        added = {
+            name: _token_count(name, count) for name, count in _mapping("usage", usage).items()
+        }
+        sums = {
+            name: _token_count(name, self.token_usage.get(name, 0)) + count
+            for name, count in added.items()
+        }
+        self.token_usage = {**self.token_usage, **sums}
+        return self
+
+
+class Event(Record):
+    """One line of a session's append-only log; the store gives `sequence_number`."""
+
+    Type = EventType
+
+    id = fields.IdField(primary_key=True, default=fields.new_event_id)
+    # No choices: a project's own types are not this package's to list in a migration.
+    type = fields.EventTypeField()
+    timestamp = fields.TimestampField(default=timezone.now)
+    session = fields.ReferenceField(Session, models.CASCADE, related_name="events")
+    run = fields.ReferenceField(Run, models.RESTRICT, null=True, blank=True, related_name="events")
+    sequence_number = fields.SequenceNumberField()
+    data = fields.MappingField(default=dict, blank=True)
+    metadata = fields.MappingField(default=dict, blank=True)
+    schema_version = fields.SmallCountField(default=1, minimum=1)
+    provider = fields.TextField(max_length=255, null=True, blank=True)
+    correlation_id = fields.TextField(max_length=255, null=True, blank=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        db_table = "asm_events"
+        verbose_name = _("agent event")
+        verbose_name_plural = _("agent events")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["session", "sequence_number"], name="asm_events_session_sequence"
+            ),
+        ]
+        # Each costs every append: tests/test_indexes.py names the query that needs it.
+        indexes: ClassVar = [
+            fields.PartialIndex(
+                fields=["run", "sequence_number"],
+                name="asm_events_run",
+                where=models.Q(run__isnull=False),
+            ),
+            fields.PartialIndex(
+                fields=["correlation_id", "timestamp", "id"],
+                name="asm_events_correlation",
+                where=models.Q(correlation_id__isnull=False),
+            ),
+            models.Index(fields=["timestamp", "id"], name="asm_events_timestamp"),
+        ]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """As for every record; `schema_version` must be there, so that readers can rely on it."""
+        if "schema_version" not in _mapping("Event", data):
+            raise ValidationError("schema_version: is missing.")
+        return super().from_dict(data)
+
+
+class SessionSequence(models.Model):
+    """The latest number of a session: the row that its appends lock."""
+
+    session_id = fields.IdField(primary_key=True)
+    last_sequence = fields.CountField(default=0)
+    updated_at = fields.TimestampField(default=timezone.now)
+
+    class Meta:
+        db_table = "asm_session_sequences"
+        verbose_name = _("session sequence")
+        verbose_name_plural = _("session sequences")
+
+    def __str__(self) -> str:
+        return f"{self.session_id}: {self.last_sequence}"
+
+
+class Artifact(Record):
+    """The registry row of a file that an agent made; its content lives in Django's STORAGES."""
+
+    id = fields.IdField(primary_key=True, default=fields.new_artifact_id)
+    session = fields.ReferenceField(
+        Session, models.CASCADE, null=True, blank=True, related_name="artifacts"
+    )
+    run = fields.ReferenceField(
+        Run, models.SET_NULL, null=True, blank=True, related_name="artifacts"
+    )
+    key = fields.TextField(max_length=512)
+    content_type = fields.TextField(max_length=255, null=True, blank=True)
+    byte_size = fields.CountField()
+    checksum_sha256 = fields.TextField(max_length=64)
+    storage_backend = fields.TextField(max_length=255)
+    storage_ref = fields.TextField(max_length=1024)
+    metadata = fields.MappingField(default=dict, blank=True)
+    created_at = fields.TimestampField(default=timezone.now)
+    deleted_at = fields.TimestampField(null=True, blank=True)
+
+    class Meta:
+        db_table = "asm_artifacts"
+        verbose_name = _("agent artifact")
+        verbose_name_plural = _("agent artifacts")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["key"], name="asm_artifacts_key"),
+        ]
+        indexes: ClassVar = [
+            fields.PartialIndex(
+                fields=["session", "created_at"],
+                name="asm_artifacts_session",
+                where=models.Q(session__isnull=False),
+            ),
+            fields.PartialIndex(
+                fields=["run"], name="asm_artifacts_run", where=models.Q(run__isnull=False)
+            ),
+            fields.PartialIndex(
+                fields=["deleted_at"],
+                name="asm_artifacts_deleted",
+                where=models.Q(deleted_at__isnull=False),
+            ),
+        ]
+
+
+def _known_status(record: Session | Run, status: str) -> str:
+    field = record._meta.get_field("status")
+    assert isinstance(field, fields.StatusField)
+    return field.clean_column(status, Sanitizer(0))
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValidationError(f"{name}: expected a mapping, got {shown(value)}.")
+    return dict(value)
+
+
+def _token_count(name: str, count: object) -> float:
+    if not isinstance(count, int | float) or isinstance(count, bool) or not count >= 0:
+        raise ValidationError(f"{name}: expected a number of tokens >= 0, got {shown(count)}.")
+    return clean_number(count)

@@ -1,0 +1,47 @@
+"""The predicates and orders of the tables, named once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from .models import Event, Run, Session  # noqa: F401  (the strings below)
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    def alive(self) -> Self:
+        """Sessions that are not soft-deleted."""
+        return self.filter(deleted_at__isnull=True)
+
+    def newest_first(self) -> Self:
+        return self.order_by("-created_at", "-id")
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def of_session(self, session_id: str) -> Self:
+        return self.filter(session_id=session_id)
+
+    def running(self) -> Self:
+        return self.filter(status="running")
+
+    def oldest_first(self) -> Self:
+        return self.order_by("started_at", "id")
+
+    def latest_first(self) -> Self:
+        return self.order_by("-started_at", "-id")
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def of_session(self, session_id: str) -> Self:
+        """The session's events in the order that the store gave them."""
+        return self.filter(session_id=session_id).order_by("sequence_number")
+
+    def of_types(self, types: Collection[str]) -> Self:
+        return self.filter(type__in=types)
+
+    def later_than(self, moment: datetime) -> Self:
+        return self.filter(timestamp__gt=moment)

@@ -1,0 +1,49 @@
+"""Tests with really committed data, on one database each, seen by threads and processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+import pytest
+from django.conf import settings
+from django.test import TransactionTestCase
+
+from tests.databases import vendor_of
+from tests.servers import obtain
+
+# Only these apps' tables are emptied after a test, which is quicker than all of them.
+EMPTIED_APPS = ["asm_store"]
+
+
+def require(alias: str) -> str:
+    """The alias, when its server is there; else a skip, which is a failure where it must be."""
+    if alias in settings.DATABASES:
+        return alias
+    reason = f"{alias}: {obtain().missing[vendor_of(alias)]}"
+    if _servers_are_required():
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _servers_are_required() -> bool:
+    """`ASM_TEST_REQUIRE_SERVERS` says it (1 or 0); without it, CI requires them."""
+    said = os.environ.get("ASM_TEST_REQUIRE_SERVERS")
+    return said != "0" if said else os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+class CommittedTestCase(TransactionTestCase):
+    """The fixture `using` for a class: set `using` to an alias; other aliases are forbidden."""
+
+    using: ClassVar[str]
+    available_apps = EMPTIED_APPS
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "using" in vars(cls):
+            cls.databases = {cls.using}
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        require(cls.using)
+        super().setUpClass()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from tests.cases import EMPTIED_APPS, require
+from tests.databases import ALIASES, tell_child_processes
+from tests.servers import obtain
+
+# Before the test runner gives each database that it makes another name.
+_NAMES = {alias: database["NAME"] for alias, database in settings.DATABASES.items()}
+
+
+def _with_access(alias: str) -> object:
+    """A parameter whose test may use, with real commits, this database and no other."""
+    access = pytest.mark.django_db(transaction=True, databases=[alias], available_apps=EMPTIED_APPS)
+    return pytest.param(alias, marks=[access] if alias in settings.DATABASES else [])
+
+
+@pytest.fixture(params=ALIASES)
+def alias(request: pytest.FixtureRequest) -> str:
+    """Each database alias in turn, without access to it."""
+    return require(request.param)
+
+
+@pytest.fixture(params=map(_with_access, ALIASES))
+def using(request: pytest.FixtureRequest) -> str:
+    """Each database alias in turn; what the test commits there is deleted after it."""
+    return require(request.param)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Child processes use the test databases too; all of them are empty in the end."""
+    names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
+    made = {alias: name for alias, name in names.items() if name != _NAMES[alias]}
+    tell_child_processes(made)
+    yield
+    tell_child_processes({})
+    with django_db_blocker.unblock():
+        left = [name for alias in made for name in _tables_with_rows(alias)]
+    assert not left, f"a test wrote where it should not have, rows are left in {left}"
+
+
+def _tables_with_rows(alias: str) -> Iterator[str]:
+    for model in apps.get_app_config("asm_store").get_models():
+        if model._base_manager.using(alias).exists():
+            yield f"{alias}.{model._meta.db_table}"
+
+
+def pytest_report_header() -> list[str]:
+    servers = obtain()
+    found = [f"{vendor}: {server.origin}" for vendor, server in servers.servers.items()]
+    return found + [f"{vendor} MISSING: {reason}" for vendor, reason in servers.missing.items()]

@@ -1,0 +1,140 @@
+"""Reads a log line by line with bounded memory; what cannot be read is counted, not fatal."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from .reports import Tally
+
+# An event may have 8 MiB, and a tool's result stands twice in some logs' lines.
+MAX_LINE_BYTES = 32 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
+SNIFFED_BYTES = 8192
+BOM = b"\xef\xbb\xbf"
+COMMENT_MARKS = (b"//", b"#")
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's path, the bytes read so far and its size in bytes."""
+
+
+class UnreadableFileError(Exception):
+    """The file is no text that could hold a log; the message says what it is."""
+
+
+class SkippedLineError(Exception):
+    """The line cannot be imported; the message is the reason under which it is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One JSON object of a log: `number` counts from 1, `size` is in bytes."""
+
+    number: int
+    size: int
+    record: dict[str, Any]
+
+
+def open_log(path: Path) -> BinaryIO:
+    """The file, open for reading bytes; `UnreadableFileError` unless it is a regular text file."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableFileError("not a regular file")
+        handle = path.open("rb")
+    except OSError as error:
+        raise UnreadableFileError(f"cannot be read: {error.strerror or error}") from error
+    try:
+        _refuse_binary(handle)
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def _refuse_binary(handle: BinaryIO) -> None:
+    try:
+        start = handle.read(SNIFFED_BYTES)
+    except OSError as error:
+        raise UnreadableFileError(f"cannot be read: {error.strerror or error}") from error
+    if not start:
+        raise UnreadableFileError("the file is empty")
+    if b"\0" in start:
+        raise UnreadableFileError("a binary file, not a log")
+    handle.seek(0)
+
+
+def read_lines(handle: BinaryIO, tally: Tally, progress: Progress | None = None) -> Iterator[Line]:
+    """The JSON objects of `handle`; every other line is counted in `tally`, blank ones are not."""
+    size = os.fstat(handle.fileno()).st_size
+    done = reported = 0
+    for number, (raw, length) in enumerate(_raw_lines(handle), start=1):
+        done += length
+        if progress is not None and done - reported >= CHUNK_BYTES:
+            progress(handle.name, done, max(size, done))
+            reported = done
+        text = raw.removeprefix(BOM) if number == 1 else raw
+        if length <= MAX_LINE_BYTES and not text.strip():
+            continue
+        try:
+            yield Line(number, length, parse_line(text, length))
+        except SkippedLineError as skipped:
+            tally.skip(str(skipped), number)
+    if progress is not None:
+        progress(handle.name, done, max(size, done))
+
+
+def _raw_lines(handle: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Each line with its length; of a line over the limit only the beginning."""
+    while raw := handle.readline(MAX_LINE_BYTES + 1):
+        length = len(raw)
+        if length > MAX_LINE_BYTES:
+            length += 0 if raw.endswith(b"\n") else _skip_rest(handle)
+            raw = raw[:SNIFFED_BYTES]
+        yield raw, length
+
+
+def _skip_rest(handle: BinaryIO) -> int:
+    skipped = 0
+    while part := handle.readline(CHUNK_BYTES):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+def parse_line(raw: bytes, length: int) -> dict[str, Any]:
+    """The JSON object that the line is, or `SkippedLineError`."""
+    if length > MAX_LINE_BYTES:
+        raise SkippedLineError(f"line longer than {MAX_LINE_BYTES >> 20} MiB")
+    if raw.lstrip().startswith(COMMENT_MARKS):
+        raise SkippedLineError("comment line")
+    try:
+        record = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise SkippedLineError("not UTF-8") from None
+    except RecursionError:
+        raise SkippedLineError("nested too deeply") from None
+    except ValueError:
+        ended = raw.endswith(b"\n")
+        raise SkippedLineError("not JSON" if ended else "unfinished last line") from None
+    if not isinstance(record, dict):
+        raise SkippedLineError("not a JSON object")
+    return record
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def first_records(handle: BinaryIO, limit: int) -> Iterator[dict[str, Any]]:
+    """The JSON objects among the first `limit` lines: enough to see what the file is."""
+    for number, (raw, length) in enumerate(islice(_raw_lines(handle), limit)):
+        with suppress(SkippedLineError):
+            yield parse_line(raw if number else raw.removeprefix(BOM), length)

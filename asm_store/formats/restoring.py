@@ -1,0 +1,90 @@
+"""The only door that keeps given numbers: how the own format comes back into a database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from ..exceptions import EventConflict, RunNotFound, SessionNotFound, ValidationError
+from ..models import Event, Run, Session, SessionSequence
+
+BATCH = 100
+
+
+def insert_run(using: str, run: Run) -> None:
+    """Store a run that is not stored, of a soft-deleted session too; joins the transaction."""
+    if not Session.objects.using(using).filter(pk=run.session_id).exists():
+        raise SessionNotFound(f"The session {run.session_id!r} is not stored.")
+    Run.objects.using(using).bulk_create([run], ignore_conflicts=True)
+
+
+def check_events(using: str, events: Sequence[Event], *, known: Collection[str] = ()) -> None:
+    """Refuse events that are not stored and cannot be, as an append would; reads only.
+
+    `known` are the ids of sessions and runs that count as stored.
+    """
+    _check_sessions(using, events, known)
+    _check_runs(using, events, known)
+    _check_numbers(using, events)
+
+
+def _check_sessions(using: str, events: Sequence[Event], known: Collection[str]) -> None:
+    ids = {event.session_id for event in events} - set(known)
+    rows = Session.objects.using(using).filter(pk__in=ids)
+    if missing := ids.difference(rows.values_list("pk", flat=True)):
+        raise SessionNotFound(f"The session {min(missing)!r} is not stored.")
+
+
+def _check_runs(using: str, events: Sequence[Event], known: Collection[str]) -> None:
+    ids = {event.run_id for event in events if event.run_id is not None}
+    rows = Run.objects.using(using).filter(pk__in=ids)
+    sessions = dict(rows.values_list("pk", "session_id"))
+    if missing := ids.difference(sessions, known):
+        raise RunNotFound(f"The run {min(missing)!r} is not stored.")
+    for event in events:
+        if sessions.get(event.run_id or "", event.session_id) != event.session_id:
+            raise ValidationError(f"The run {event.run_id!r} belongs to another session.")
+
+
+def _check_numbers(using: str, events: Sequence[Event]) -> None:
+    by_session: dict[str, dict[int, str]] = {}
+    for event in events:
+        numbers = by_session.setdefault(event.session_id, {})
+        if numbers.setdefault(event.sequence_number, event.id) != event.id:
+            raise _taken(event.session_id, event.sequence_number)
+    for session_id, numbers in by_session.items():
+        rows = Event.objects.using(using).filter(session_id=session_id)
+        taken = rows.filter(sequence_number__in=numbers).values_list("sequence_number", flat=True)
+        if number := min(taken, default=None):
+            raise _taken(session_id, number)
+
+
+def _taken(session_id: str, number: int) -> EventConflict:
+    return EventConflict(f"Number {number} of session {session_id!r} is taken by another event.")
+
+
+def insert_events(using: str, events: Sequence[Event], last_sequences: Mapping[str, int]) -> None:
+    """Store the events under their own numbers; the counters rise and never fall.
+
+    Joins the transaction, and locks the counters until its end.
+    """
+    last = dict(last_sequences)
+    for event in events:
+        last[event.session_id] = max(last.get(event.session_id, 0), event.sequence_number)
+    counters = SessionSequence.objects.using(using).select_for_update().order_by("session_id")
+    for counter in counters.filter(session_id__in=last):
+        _raise_counter(using, counter, last[counter.session_id])
+    # What was appended between the check and the lock has taken its numbers.
+    _check_numbers(using, events)
+    try:
+        Event.objects.using(using).bulk_create(events, batch_size=BATCH)
+    except IntegrityError as error:
+        raise EventConflict("An event id has been stored under another session.") from error
+
+
+def _raise_counter(using: str, counter: SessionSequence, last: int) -> None:
+    if last > counter.last_sequence:
+        rows = SessionSequence.objects.using(using).filter(pk=counter.pk)
+        rows.update(last_sequence=last, updated_at=timezone.now())

@@ -1,0 +1,1 @@
+"""A small Django project that uses asm_store: see its README.md."""

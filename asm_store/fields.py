@@ -269,9 +269,6 @@ class PayloadField(PreparedField, models.JSONField):
             return "longtext"
         return super().db_type(connection)
 
-    def db_check(self, connection: BaseDatabaseWrapper) -> Any:
-        return None if connection.vendor == "mysql" else super().db_check(connection)
-
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         parameters = super().db_parameters(connection)
         if connection.vendor == "mysql":

@@ -149,10 +149,7 @@ def migrate(using: str) -> Iterator[Migrate]:
 def models_of(state: str) -> dict[str, type[models.Model]]:
     """The models as they were at that migration, by name."""
     historical = MigrationLoader(None).project_state(("asm_store", state)).apps
-    return {
-        model._meta.object_name: model
-        for model in historical.get_app_config("asm_store").get_models()
-    }
+    return {model.__name__: model for model in historical.get_app_config("asm_store").get_models()}
 
 
 def columns_of(model: type[models.Model]) -> set[str]:
@@ -172,7 +169,7 @@ def stored(using: str, state: str) -> dict[str, list[dict[str, Any]]]:
     then = models_of(state)
     found = {}
     for model in apps.get_app_config("asm_store").get_models():
-        name = model._meta.object_name
+        name = model.__name__
         if name in then:
             columns = columns_of(model) & columns_of(then[name])
             found[name] = list(model._base_manager.using(using).order_by("pk").values(*columns))

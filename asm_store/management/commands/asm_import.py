@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, reset_queries
 
 from asm_store.exceptions import StorageError
 from asm_store.formats import FORMATS, FileReport, ImportReport, RecordCounts, import_paths
@@ -56,12 +56,15 @@ class Command(BaseCommand):
         if not report.imported or (options["strict"] and report.failed):
             raise CommandError(_failure(report))
 
-    def _progress(self, verbosity: int) -> Progress | None:
-        """A line on the terminal that is written over; None where nobody would see it."""
-        if verbosity < 1 or not self.stderr.isatty():
-            return None
+    def _progress(self, verbosity: int) -> Progress:
+        """A line on the terminal that is written over; nothing where nobody would see it."""
+        on_terminal = verbosity >= 1 and self.stderr.isatty()
 
         def show(path: str, done: int, size: int) -> None:
+            # With DEBUG on, Django keeps the last 9,000 statements, and these hold the log.
+            reset_queries()
+            if not on_terminal:
+                return
             line = f"{done * 100 // max(size, 1):3}% of {size / MIB:,.1f} MiB  {path}"
             sys.stderr.write(f"\r{line[:78]:<78}" if done < size else f"\r{'':<78}\r")
             sys.stderr.flush()

@@ -112,7 +112,10 @@ def check_prepared_statements(**kwargs: Any) -> list[checks.CheckMessage]:
         _message(checks.Warning, "W003", f"No prepared statements on {using!r}.", hint)
         for using in _databases()
         if connections[using].vendor == "postgresql"
-        and _options(using).get("prepare_threshold") is None
+        and not (
+            _options(using).get("server_side_binding")
+            and _options(using).get("prepare_threshold") is not None
+        )
     ]
 
 
@@ -128,9 +131,14 @@ def check_packet_size(
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT @@max_allowed_packet")
             [size] = cursor.fetchone()
-        if size < 2 * conf.max_event_bytes():
+        # The driver may escape each byte, and the statement has other columns.
+        needed = 2 * conf.max_event_bytes() + 64 * 1024
+        if size < needed:
             text = f"max_allowed_packet of {using!r} is {size} bytes."
-            hint = f"Events may need {2 * conf.max_event_bytes()}: raise it on the server."
+            hint = (
+                f"The largest event may need {needed}: raise it on the server, or lower "
+                f"ASM_STORE_MAX_EVENT_BYTES."
+            )
             found.append(_message(checks.Warning, "W004", text, hint))
     return found
 

@@ -39,7 +39,8 @@ def retry_seconds() -> float:
 def extra_event_types() -> frozenset[str]:
     """`ASM_STORE_EXTRA_EVENT_TYPES`: the project's own event types beside the built-in ones."""
     value = getattr(settings, "ASM_STORE_EXTRA_EVENT_TYPES", ())
-    if isinstance(value, str) or not all(_is_type_name(name) for name in value):
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    if not is_list or not all(_is_type_name(name) for name in value):
         raise ImproperlyConfigured(
             "ASM_STORE_EXTRA_EVENT_TYPES must be a list of names of 1 to 64 printable characters."
         )

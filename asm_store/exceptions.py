@@ -64,8 +64,8 @@ class SequenceConflict(StoreError):
 
     code = "sequence_conflict"
 
-    def __init__(self, message: str, *, latest_sequence: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", *, latest_sequence: int = 0) -> None:
+        super().__init__(message)  # the default lets a pickled error be made anew
         self.latest_sequence = latest_sequence
 
 

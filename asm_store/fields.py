@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -172,10 +172,14 @@ class StatusField(TextField):
         super().__init__(*args, **kwargs)
 
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> str:
-        known = [choice for choice, _label in self.flatchoices]
-        if not isinstance(value, str) or value not in known:
-            raise InvalidStatus(f"unknown status {shown(value)}; known are {', '.join(known)}.")
-        return str.__str__(value)
+        return clean_status(value, [choice for choice, _label in self.flatchoices])
+
+
+def clean_status(value: object, known: Sequence[str]) -> str:
+    """`value` if it is one of the `known` statuses, else `InvalidStatus`."""
+    if not isinstance(value, str) or value not in known:
+        raise InvalidStatus(f"unknown status {shown(value)}; known are {', '.join(known)}.")
+    return str.__str__(value)
 
 
 class EventTypeField(TextField):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from asgiref.local import Local
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.connection import BaseConnectionHandler, ConnectionProxy
@@ -25,18 +26,23 @@ class StoreHandler(BaseConnectionHandler):  # type: ignore[type-arg]
     settings_name = "ASM_STORES"
     exception_class = InvalidStoreError
 
-    def configure_settings(self, settings: dict[str, Any] | None) -> dict[str, Any]:
+    def configure_settings(self, settings: Any) -> dict[str, Any]:
         configured = conf.stores() if settings is None else settings
-        if not isinstance(configured, dict):
+        if not isinstance(configured, dict) or not all(isinstance(a, str) for a in configured):
             raise InvalidStoreError("ASM_STORES must be a dict of aliases.")
         return configured
 
     def create_connection(self, alias: str) -> BaseSessionStore:
         entry = self.settings[alias]
         try:
-            backend = import_string(entry["BACKEND"])
-            return cast("BaseSessionStore", backend(alias=alias, **entry.get("OPTIONS", {})))
-        except (ImportError, KeyError, TypeError, AttributeError) as error:
+            unknown = set(entry) - {"BACKEND", "OPTIONS"}
+            if unknown:
+                raise TypeError(f"unknown key {min(unknown)!r}, expected BACKEND and OPTIONS")
+            store = import_string(entry["BACKEND"])(alias=alias, **entry.get("OPTIONS", {}))
+            if not hasattr(store, "append_events"):
+                raise TypeError(f"{entry['BACKEND']} is no store")
+            return cast("BaseSessionStore", store)
+        except (ImportError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidStoreError(
                 f"ASM_STORES[{alias!r}] does not make a store: {error}"
             ) from error
@@ -47,7 +53,7 @@ def forget_stores(*, setting: str, **kwargs: Any) -> None:
     if setting == StoreHandler.settings_name:
         stores.__dict__.pop("settings", None)
         stores._settings = None  # type: ignore[attr-defined]
-        stores._connections = type(stores._connections)(stores.thread_critical)  # type: ignore[attr-defined]
+        stores._connections = Local(stores.thread_critical)  # type: ignore[attr-defined]
 
 
 stores = StoreHandler()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -25,6 +26,9 @@ class Record(models.Model):
 
     class Meta:
         abstract = True
+
+    # Of a prepared record: how large its JSON is, encoded.
+    json_bytes = 0
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -54,19 +58,32 @@ class Record(models.Model):
             **{name: _parsed(name, data[name]) if name in times else data[name] for name in data}
         ).prepared()
 
-    def prepared(self) -> Self:
+    def prepared(self, *, only: Collection[str] | None = None) -> Self:
         """An unsaved copy as it will be stored, or `ValidationError`; `self` is not changed.
 
         Text and JSON are made storable, times UTC. What was replaced is counted in
-        `metadata["_sanitized"]`.
+        `metadata["_sanitized"]`. `only` names the columns to look at; the others are stored
+        already, perhaps under a larger limit.
         """
+        if self.get_deferred_fields():
+            raise ValidationError("the record was loaded with only some of its columns.")
         sanitizer = Sanitizer(conf.max_event_bytes())
         copy = self._copy()
         for field in self._meta.concrete_fields:
             assert isinstance(field, fields.PreparedField)
-            value = getattr(self, field.attname)
-            copy.__dict__[field.attname] = field.prepare(value, sanitizer)
+            if only is None or field.attname in only:
+                value = copy.__dict__[field.attname]
+                copy.__dict__[field.attname] = field.prepare(value, sanitizer)
         copy.count_replaced(sanitizer.replaced)
+        copy.json_bytes = sanitizer.json_bytes
+        return copy
+
+    def copied(self) -> Self:
+        """A copy of a stored record whose holder may change it."""
+        copy = self._copy()
+        for name in copy.__dict__:
+            copy.__dict__[name] = deepcopy(copy.__dict__[name])
+        copy._state.adding, copy._state.db = self._state.adding, self._state.db
         return copy
 
     def count_replaced(self, counts: dict[str, int]) -> None:
@@ -78,14 +95,15 @@ class Record(models.Model):
     def _copy(self) -> Self:
         # Not Model.__init__: it is slow, and sends signals for what is no new object.
         copy = type(self).__new__(type(self))
-        copy.__dict__.update(self.__dict__)
+        names = (field.attname for field in self._meta.concrete_fields)
+        copy.__dict__.update({name: self.__dict__[name] for name in names})
         copy._state = ModelState()
         return copy
 
 
 def _exported(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return fields.clean_time(value, "time").isoformat(timespec="microseconds")
     return value
 
 
@@ -222,14 +240,14 @@ class Run(Record):
 
     def update_token_usage(self, usage: Mapping[str, float]) -> Self:
         """Add `usage` (token counts by name, numbers >= 0) to `token_usage`, without saving."""
+        before = _mapping("token_usage", self.token_usage)
         added = {
             name: _token_count(name, count) for name, count in _mapping("usage", usage).items()
         }
         sums = {
-            name: _token_count(name, self.token_usage.get(name, 0)) + count
-            for name, count in added.items()
+            name: _token_count(name, before.get(name, 0)) + count for name, count in added.items()
         }
-        self.token_usage = {**self.token_usage, **sums}
+        self.token_usage = {**before, **sums}
         return self
 
 
@@ -346,9 +364,7 @@ class Artifact(Record):
 
 
 def _known_status(record: Session | Run, status: str) -> str:
-    field = record._meta.get_field("status")
-    assert isinstance(field, fields.StatusField)
-    return field.clean_column(status, Sanitizer(0))
+    return fields.clean_status(status, record.Status.values)
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:

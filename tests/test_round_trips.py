@@ -24,8 +24,8 @@ ROUND_TRIPS = {
     "one event":          (     8,          7,     8),
     "one event of a run": (     9,          8,     9),
     "a hundred events":   (     9,          8,     9),
-    "a new flush":        (    16,         15,    16),
-    "a later flush":      (    15,         14,    15),
+    "a new flush":        (    16,         15,    15),
+    "a later flush":      (    14,         13,    15),
     "reading events":     (     1,          1,     1),
     "the latest number":  (     1,          1,     1),
 }  # fmt: skip

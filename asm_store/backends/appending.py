@@ -15,6 +15,7 @@ from ..exceptions import (
     StorageError,
     ValidationError,
 )
+from ..fields import MAX_BIGINT
 from ..models import Event
 
 
@@ -53,10 +54,23 @@ def plan_append(events: Sequence[Event], stored: Stored, expected_sequence: int 
         number = latest.get(event.session_id, stored.latest[event.session_id]) + 1
         if expected_sequence is not None and event.session_id not in latest:
             _check_expected(event.session_id, number - 1, expected_sequence)
+        if number > MAX_BIGINT:
+            raise StorageError(f"session {event.session_id} has no number left.")
         event.sequence_number = latest[event.session_id] = number
         by_id[event.id] = event
         new.append(event)
-    return Plan([by_id[event.id] for event in events], new, latest)
+    return Plan(_answers(events, by_id), new, latest)
+
+
+def _answers(events: Sequence[Event], by_id: Mapping[str, Event]) -> list[Event]:
+    """The stored event for each given one; an id that was given twice gets two instances."""
+    given: set[str] = set()
+    answers = []
+    for event in events:
+        answer = by_id[event.id]
+        answers.append(answer.copied() if event.id in given else answer)
+        given.add(event.id)
+    return answers
 
 
 def _check_same_session(event: Event, known: Event) -> None:

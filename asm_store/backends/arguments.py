@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ..events.sanitizing import Sanitizer, has_unstorable, shown
-from ..exceptions import InvalidStatus, ValidationError
+from ..exceptions import ValidationError
 from ..fields import (
     MAX_BIGINT,
     clean_event_type,
     clean_id,
+    clean_status,
     clean_time,
     clean_whole_number,
 )
@@ -47,9 +48,16 @@ class EventFilter:
 
 def prepared(record: RecordType, kind: type[RecordType]) -> RecordType:
     """A storable copy of `record`, which must be a `kind`."""
-    if not isinstance(record, kind):
+    if not isinstance(record, kind) or record._meta.concrete_model is not kind:
         raise ValidationError(f"expected a {kind.__name__}, got {shown(record)}.")
     return record.prepared()
+
+
+def prepared_session(session: Session) -> Session:
+    record = prepared(session, Session)
+    if record.parent_session_id == record.id:
+        raise ValidationError("parent_session_id: a session cannot be its own parent.")
+    return record
 
 
 def optional_id(value: object, name: str) -> str | None:
@@ -103,22 +111,15 @@ def one_or_list(value: object, check: Callable[[object], str]) -> tuple[str, ...
 
 
 def session_statuses(value: object) -> tuple[str, ...] | None:
-    return one_or_list(value, lambda item: _status(item, Session))
+    return one_or_list(value, lambda item: clean_status(item, Session.Status.values))
 
 
 def run_statuses(value: object) -> tuple[str, ...] | None:
-    return one_or_list(value, lambda item: _status(item, Run))
+    return one_or_list(value, lambda item: clean_status(item, Run.Status.values))
 
 
 def event_types(value: object) -> tuple[str, ...] | None:
     return one_or_list(value, clean_event_type)
-
-
-def _status(value: object, model: type[Session | Run]) -> str:
-    if not isinstance(value, str) or value not in model.Status.values:
-        known = ", ".join(model.Status.values)
-        raise InvalidStatus(f"status: unknown {shown(value)}; known are {known}.")
-    return str.__str__(value)
 
 
 def json_mapping(value: object, name: str, sanitizer: Sanitizer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ from .arguments import EventFilter
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Change = Callable[[Session], Collection[str]]
 
 
 def async_twin(
@@ -66,10 +67,7 @@ class BaseSessionStore(ABC):
         A stored `deleted_at` is kept when `session` has none: `restore_session()` clears it.
         An unknown `parent_session_id`: `SessionNotFound`. Joins the caller's transaction.
         """
-        record = arguments.prepared(session, Session)
-        if record.parent_session_id == record.id:
-            raise ValidationError("parent_session_id: a session cannot be its own parent.")
-        return self._save_session(record)
+        return self._save_session(arguments.prepared_session(session))
 
     def get_session(self, session_id: str) -> Session:
         """The session, soft-deleted or not; `SessionNotFound` when it is not stored."""
@@ -97,7 +95,7 @@ class BaseSessionStore(ABC):
         removing = set(arguments.strings(remove_tags, "remove_tags", sanitizer))
         statuses = arguments.session_statuses(status if status is None else [status])
 
-        def change(session: Session) -> None:
+        def change(session: Session) -> Collection[str]:
             if statuses is not None:
                 session.status = statuses[0]
             tags = dict.fromkeys([*session.tags, *adding])
@@ -105,6 +103,7 @@ class BaseSessionStore(ABC):
             session.metadata = {**session.metadata, **merging}
             session.count_replaced(replaced)
             session.updated_at = timezone.now()
+            return ("status", "tags", "metadata", "updated_at")
 
         return self._change_session(clean_id(session_id, "session_id"), change)
 
@@ -144,8 +143,9 @@ class BaseSessionStore(ABC):
         it is not stored. Joins the caller's transaction.
         """
 
-        def change(session: Session) -> None:
+        def change(session: Session) -> Collection[str]:
             session.deleted_at = session.deleted_at or timezone.now()
+            return ("deleted_at",)
 
         return self._change_session(clean_id(session_id, "session_id"), change)
 
@@ -155,9 +155,10 @@ class BaseSessionStore(ABC):
         `SessionNotFound` when it is not stored. Joins the caller's transaction.
         """
 
-        def change(session: Session) -> None:
+        def change(session: Session) -> Collection[str]:
             session.deleted_at = None
             session.updated_at = timezone.now()
+            return ("deleted_at", "updated_at")
 
         return self._change_session(clean_id(session_id, "session_id"), change)
 
@@ -238,14 +239,12 @@ class BaseSessionStore(ABC):
         """
         sanitizer = Sanitizer(conf.max_event_bytes())
         merging = arguments.json_mapping(provider_metadata, "provider_metadata", sanitizer)
-        session_record = arguments.prepared(session, Session)
+        session_record = arguments.prepared_session(session)
         run_record = arguments.prepared(run, Run)
         run_record.provider_metadata = {**run_record.provider_metadata, **merging}
         run_record.count_replaced(sanitizer.replaced)
         run_record = run_record.prepared()
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
-        if session_record.parent_session_id == session_record.id:
-            raise ValidationError("parent_session_id: a session cannot be its own parent.")
         arguments.check_together(session_record, run_record, records)
         return self._flush(session_record, run_record, records)
 
@@ -309,8 +308,8 @@ class BaseSessionStore(ABC):
     def _get_session(self, session_id: str) -> Session: ...
 
     @abstractmethod
-    def _change_session(self, session_id: str, change: Callable[[Session], None]) -> Session:
-        """Apply `change` to the locked session, prepare it, store it."""
+    def _change_session(self, session_id: str, change: Change) -> Session:
+        """Apply `change` to the locked session; prepare and store the columns that it names."""
 
     @abstractmethod
     def _list_sessions(

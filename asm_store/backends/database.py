@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from django.db import models, transaction
-from django.db.models import F, Value
+from django.db import connections, models, transaction
+from django.db.models import F, Max, Value
 from django.db.models.functions import Coalesce
 from django.dispatch import Signal
 from django.utils import timezone
 
 from .. import signals
 from ..db import BaseOperations, get_operations
-from ..events.sanitizing import ENCODER
-from ..exceptions import SessionDeleted, ValidationError
+from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
 from . import transactions
 from .appending import Stored, plan_append
 from .arguments import EventFilter
-from .base import BaseSessionStore, run_not_found, session_not_found
+from .base import BaseSessionStore, Change, run_not_found, session_not_found
 
 T = TypeVar("T")
 RecordType = TypeVar("RecordType", bound=Record)
@@ -43,6 +42,8 @@ class DatabaseSessionStore(BaseSessionStore):
 
     def __init__(self, using: str = "default", *, alias: str | None = None) -> None:
         super().__init__(alias=alias)
+        if not isinstance(using, str):
+            raise TypeError(f"using: expected the alias of a database, got {using!r}")
         self.using = using
 
     def __repr__(self) -> str:
@@ -54,11 +55,8 @@ class DatabaseSessionStore(BaseSessionStore):
         return self._write(partial(self._store_session, session))
 
     def _store_session(self, session: Session) -> Session:
-        session = copy.copy(session)  # a retry starts from what the caller gave
-        # The counter is made here and never by an append, which could outrun a hard delete.
-        # ON CONFLICT DO NOTHING would leave an existing one unlocked, and a delete free to go on.
-        if not list(self._counters([session.id]).select_for_update()):
-            self._insert(SessionSequence(session_id=session.id, updated_at=session.updated_at))
+        session = session.copied()  # a retry starts from what the caller gave
+        latest = self._lock_or_make_counter(session)
         if session.parent_session_id is not None:
             self._lock_session(session.parent_session_id)
         stored = self._sessions().filter(id=session.id)
@@ -66,10 +64,42 @@ class DatabaseSessionStore(BaseSessionStore):
         kept = Coalesce(Value(session.deleted_at, models.DateTimeField()), F("deleted_at"))
         if not stored.update(**{**columns, "deleted_at": kept}):
             self._insert(session)
-        elif session.deleted_at is None:
-            session.deleted_at = stored.values_list("deleted_at", flat=True).get()
-        self._after_commit(signals.session_saved, session=session)
-        return self._as_stored(session)
+        else:
+            # A locking read: a plain one may not see what the block's snapshot does not hold.
+            deleted_at = stored.values_list("deleted_at", flat=True).select_for_update()
+            session.deleted_at = deleted_at.get()
+            if latest == 0:
+                self._heal_counter(session.id)
+        self._after_commit(signals.session_saved, session=self._as_stored(session))
+        return session
+
+    def _lock_or_make_counter(self, session: Session) -> int:
+        """Lock the counters of the session and its parent; the session's latest number.
+
+        A counter is made here, and never by an append: that could outrun a hard delete. What
+        meets a counter that is there may leave it unlocked, so the lock comes after it.
+        """
+        counter = SessionSequence(session_id=session.id, updated_at=session.updated_at)
+        ids = {session.id, session.parent_session_id or session.id}
+        if self._operations.locks_gaps:
+            self._operations.make_counter(counter)
+        while session.id not in (latest := self._lock_counters(ids)):
+            self._operations.make_counter(counter)
+        return latest[session.id]
+
+    def _heal_counter(self, session_id: str) -> None:
+        """Bring a counter that was lost, and is made anew, to the latest stored event."""
+        last = self._events().of_session(session_id).aggregate(last=Max("sequence_number"))["last"]
+        if last:
+            self._counters([session_id]).update(last_sequence=last)
+
+    def _lock_counters(self, session_ids: Iterable[str]) -> dict[str, int]:
+        """The latest numbers of the sessions that have a counter, locked in the order of ids."""
+        latest: dict[str, int] = {}
+        for some in self._operations.slices(sorted(session_ids)):
+            counters = self._counters(some).select_for_update().order_by("session_id")
+            latest.update(counters.values_list("session_id", "last_sequence"))
+        return latest
 
     def _get_session(self, session_id: str) -> Session:
         session = self._read(self._sessions().filter(id=session_id).first)
@@ -77,16 +107,18 @@ class DatabaseSessionStore(BaseSessionStore):
             raise session_not_found(session_id)
         return session
 
-    def _change_session(self, session_id: str, change: Callable[[Session], None]) -> Session:
+    def _change_session(self, session_id: str, change: Change) -> Session:
         def body() -> Session:
+            self._lock_counters([session_id])
             session = self._sessions().select_for_update().filter(id=session_id).first()
             if session is None:
                 raise session_not_found(session_id)
-            change(session)
-            session = session.prepared()
-            self._sessions().filter(id=session_id).update(**_columns(session))
+            names = change(session)
+            session = self._as_stored(session.prepared(only=names))
+            columns = {name: getattr(session, name) for name in names}
+            self._sessions().filter(id=session_id).update(**columns)
             self._after_commit(signals.session_saved, session=session)
-            return self._as_stored(session)
+            return session
 
         return self._write(body)
 
@@ -127,11 +159,15 @@ class DatabaseSessionStore(BaseSessionStore):
     # Runs
 
     def _save_run(self, run: Run) -> Run:
-        store = partial(self._store_run, run)
-        return self._write(store, partial(store, locking=True))
+        def body(*, locking: bool = False) -> Run:
+            self._lock_counters([run.session_id])
+            [deleted_at] = self._lock_session(run.session_id)
+            return self._store_run(run, deleted_at, locking=locking)
 
-    def _store_run(self, run: Run, *, locking: bool = False) -> Run:
-        [deleted_at] = self._lock_session(run.session_id)
+        return self._write(body, partial(body, locking=True))
+
+    def _store_run(self, run: Run, deleted_at: datetime | None, *, locking: bool) -> Run:
+        """Store the run of a session that is locked."""
         stored = self._runs().filter(id=run.id)
         seen = stored.select_for_update() if locking else stored
         owner = seen.values_list("session_id", flat=True).first()
@@ -143,8 +179,8 @@ class DatabaseSessionStore(BaseSessionStore):
             raise SessionDeleted(f"session {run.session_id} is soft-deleted: no new run.")
         else:
             self._insert(run)
-        self._after_commit(signals.run_saved, run=run)
-        return self._as_stored(run)
+        self._after_commit(signals.run_saved, run=self._as_stored(run))
+        return run
 
     def _get_run(self, run_id: str) -> Run:
         run = self._read(self._runs().filter(id=run_id).first)
@@ -172,31 +208,30 @@ class DatabaseSessionStore(BaseSessionStore):
     def _store_events(
         self, events: list[Event], expected_sequence: int | None, *, locking: bool = False
     ) -> list[Event]:
-        plan = plan_append(events, self._stored(events, locking), expected_sequence)
+        try:
+            plan = plan_append(events, self._stored(events, locking), expected_sequence)
+        except SequenceConflict:
+            # Or are they all stored, and only not in the snapshot of the caller's block?
+            plan = plan_append(events, self._stored(events, locking=True), expected_sequence)
         for chunk in self._insertable(plan.new):
             self._events().bulk_create(chunk)
         now = timezone.now()
         for session_id, latest in sorted(plan.latest.items()):
             self._counters([session_id]).update(last_sequence=latest, updated_at=now)
+        results = [self._as_stored(event) for event in plan.results]
         if plan.new:
             self._after_commit(signals.events_appended, events=plan.new)
-        return [self._as_stored(event) for event in plan.results]
+        return results
 
     def _stored(self, events: list[Event], locking: bool) -> Stored:
         """Lock the sessions of `events`, then read what is stored of all that they name.
 
-        With `locking` the reads of events and runs lock too, and so see the newest rows.
+        With `locking` the read of events locks too, and so sees the newest rows.
         """
-        stored_events, stored_runs = self._events(), self._runs().only("id", "session_id")
-        if locking:
-            stored_events = stored_events.select_for_update()
-            stored_runs = stored_runs.select_for_update()
+        stored_events = self._events().select_for_update() if locking else self._events()
         sessions = sorted({event.session_id for event in events})
-        latest: dict[str, int] = {}
+        latest = self._lock_counters(sessions)
         deleted: dict[str, Any] = {}
-        for some in self._operations.slices(sessions):
-            counters = self._counters(some).select_for_update().order_by("session_id")
-            latest.update(counters.values_list("session_id", "last_sequence"))
         for some in self._operations.slices(sessions):
             rows = self._sessions().filter(id__in=some).order_by("id")
             deleted.update(self._operations.lock_shared(rows, "id", "deleted_at"))
@@ -204,11 +239,18 @@ class DatabaseSessionStore(BaseSessionStore):
             latest,
             deleted,
             {row.id: row for row in self._by_id(stored_events, {e.id for e in events})},
-            {
-                row.id: row.session_id
-                for row in self._by_id(stored_runs, {e.run_id for e in events} - {None})
-            },
+            self._stored_runs({event.run_id for event in events if event.run_id is not None}),
         )
+
+    def _stored_runs(self, ids: set[str]) -> dict[str, str]:
+        """The runs' sessions by run id. One that seems missing may only be newer than the
+        snapshot of the caller's block: a locking read sees it.
+        """
+        runs = self._runs().values_list("id", "session_id")
+        found = dict(self._by_id(runs, ids))
+        if missing := ids - found.keys():
+            found.update(self._by_id(runs.select_for_update(), missing))
+        return found
 
     def _by_id(self, rows: models.QuerySet[Any], ids: Iterable[Any]) -> Iterator[Any]:
         for some in self._operations.slices(sorted(ids)):
@@ -219,20 +261,19 @@ class DatabaseSessionStore(BaseSessionStore):
         chunk: list[Event] = []
         size = 0
         for event in events:
-            more = len(ENCODER.encode(event.data).encode()) if len(events) > 1 else 0
             full = len(chunk) == self._operations.max_rows
-            if chunk and (full or size + more > self._operations.max_statement_bytes):
+            if chunk and (full or size + event.json_bytes > self._operations.max_statement_bytes):
                 yield chunk
                 chunk, size = [], 0
             chunk.append(event)
-            size += more
+            size += event.json_bytes
         if chunk:
             yield chunk
 
     def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]:
         def body(*, locking: bool = False) -> list[Event]:
-            self._store_session(session)
-            self._store_run(run, locking=locking)
+            deleted_at = self._store_session(session).deleted_at
+            self._store_run(run, deleted_at, locking=locking)
             return self._store_events(events, None, locking=locking) if events else []
 
         return self._write(body, partial(body, locking=True))
@@ -286,7 +327,7 @@ class DatabaseSessionStore(BaseSessionStore):
             raise session_not_found(session_id)
         return rows[0]
 
-    def _insert(self, record: Session | Run | SessionSequence) -> None:
+    def _insert(self, record: Session | Run) -> None:
         # Not save(): it would send Django's signals, and look for the row once more. A row that
         # another writer has stored meanwhile is an IntegrityError, and `_write` begins anew.
         manager: models.Manager[Any] = type(record)._base_manager
@@ -297,6 +338,9 @@ class DatabaseSessionStore(BaseSessionStore):
         return record
 
     def _after_commit(self, signal: Signal, **arguments: Any) -> None:
+        if connections[self.using].savepoint_ids:
+            # In the caller's block there is time to change the record before it is told of.
+            arguments = {name: _copied(value) for name, value in arguments.items()}
         send = partial(signal.send_robust, sender=type(self), store=self, **arguments)
         transaction.on_commit(send, using=self.using, robust=True)
 
@@ -307,6 +351,12 @@ def _columns(record: Session | Run) -> dict[str, Any]:
         for field in record._meta.concrete_fields
         if not field.primary_key
     }
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return [record.copied() for record in value]
+    return value.copied() if isinstance(value, Record) else value
 
 
 def _delete_rows(rows: models.QuerySet[Any]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from ..exceptions import SessionDeleted, ValidationError
 from ..models import Event, Record, Run, Session
 from .appending import Stored, plan_append
 from .arguments import EventFilter
-from .base import BaseSessionStore, run_not_found, session_not_found
+from .base import BaseSessionStore, Change, run_not_found, session_not_found
 
 RecordType = TypeVar("RecordType", bound=Record)
 
@@ -69,11 +68,11 @@ class InMemorySessionStore(BaseSessionStore):
                 raise session_not_found(session_id)
             return _own(self._data.sessions[session_id])
 
-    def _change_session(self, session_id: str, change: Callable[[Session], None]) -> Session:
+    def _change_session(self, session_id: str, change: Change) -> Session:
         with self._data.lock:
             session = self._get_session(session_id)
-            change(session)
-            session = self._data.sessions[session_id] = session.prepared()
+            session = session.prepared(only=change(session))
+            self._data.sessions[session_id] = session
         self._send(signals.session_saved, session=_own(session))
         return _own(session)
 
@@ -162,11 +161,13 @@ class InMemorySessionStore(BaseSessionStore):
         self, events: list[Event], expected_sequence: int | None
     ) -> tuple[list[Event], list[Event]]:
         data = self._data
+        sessions = {event.session_id for event in events} & data.sessions.keys()
+        runs = {event.run_id for event in events if event.run_id in data.runs}
         stored = Stored(
-            {session_id: len(log) for session_id, log in data.logs.items()},
-            {session.id: session.deleted_at for session in data.sessions.values()},
+            {session_id: len(data.logs[session_id]) for session_id in sessions},
+            {session_id: data.sessions[session_id].deleted_at for session_id in sessions},
             data.events,
-            {run.id: run.session_id for run in data.runs.values()},
+            {run_id: data.runs[run_id].session_id for run_id in runs if run_id is not None},
         )
         plan = plan_append(events, stored, expected_sequence)
         for event in plan.new:
@@ -209,7 +210,7 @@ class InMemorySessionStore(BaseSessionStore):
 
 def _own(record: RecordType) -> RecordType:
     """A copy that its holder may change."""
-    own = copy.deepcopy(record)
+    own = record.copied()
     own._state.adding = False
     return own
 

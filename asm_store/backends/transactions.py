@@ -52,14 +52,15 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
     delays = _delays()
     collisions = 0
     while True:
-        joined = _is_in_atomic_block(using)
+        joined = _is_joined(using)
         try:
             return attempt(collisions > 0)
         except IntegrityError as error:
             collisions += 1
             if collisions > MAX_COLLISIONS:
                 raise _translated(using, error) from (error.__cause__ or error)
-        except DriverError as error:
+        # Django lets the driver's own error through where it closes a cursor.
+        except (DriverError, connections[using].Database.Error) as error:  # type: ignore[attr-defined]
             failure = get_operations(using).classify(error)
             if failure is Failure.CONNECTION and not joined:
                 connections[using].close()
@@ -69,12 +70,15 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
             time.sleep(delay)
 
 
-def _is_in_atomic_block(using: str) -> bool:
+def _is_joined(using: str) -> bool:
+    """Whether the transaction is the caller's, by atomic() or by set_autocommit(False)."""
     try:
-        return connections[using].in_atomic_block
+        connection = connections[using]
     except ConnectionDoesNotExist as error:
         known = ", ".join(sorted(connections))
         raise ImproperlyConfigured(f"{error} DATABASES has {known}.") from None
+    managed = connection.connection is not None and not connection.autocommit
+    return connection.in_atomic_block or managed
 
 
 def _delays() -> Iterator[float]:
@@ -86,7 +90,7 @@ def _delays() -> Iterator[float]:
         longest = min(longest * 2, LONGEST_DELAY)
 
 
-def _translated(using: str, error: DriverError) -> StorageError:
+def _translated(using: str, error: Exception) -> StorageError:
     if get_operations(using).classify(error) is Failure.NO_TABLE:
         return MigrationRequired(
             f"The tables of asm_store are missing from the database {using!r}: "

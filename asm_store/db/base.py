@@ -8,6 +8,8 @@ from django.db import InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
+from ..models import SessionSequence
+
 
 class Failure(enum.Enum):
     """What a driver's error means for the transaction that met it."""
@@ -24,6 +26,8 @@ class BaseOperations:
     # How the rows of a SELECT are locked so that others may read and lock them alike, but not
     # change them. Empty: the database has no such lock, and rows are locked for update.
     share_lock: ClassVar[str] = ""
+    # Does a locking read of a row that is missing lock the place where it would be?
+    locks_gaps: ClassVar[bool] = False
     # One statement holds at most so many parameters, rows, and bytes of JSON.
     max_parameters: ClassVar[int] = 500
     max_rows: ClassVar[int] = 500
@@ -34,6 +38,11 @@ class BaseOperations:
 
     def begin_write(self) -> None:
         """Called first in a transaction that writes; a database without row locks locks here."""
+
+    def make_counter(self, counter: SessionSequence) -> None:
+        """Store a session's counter unless there is one; which is then not locked for sure."""
+        counters = SessionSequence.objects.using(self.connection.alias)
+        counters.bulk_create([counter], ignore_conflicts=True)
 
     def lock_shared(self, rows: QuerySet[Any], *columns: str) -> list[tuple[Any, ...]]:
         """The `columns` of `rows`, which stay as they are until the transaction ends.
@@ -50,7 +59,7 @@ class BaseOperations:
             return list(cursor.fetchall())
 
     def classify(self, error: Exception) -> Failure:
-        """What the driver's `error`, as Django wrapped it, means."""
+        """What the driver's `error` means; Django has wrapped it, but where it is closing."""
         if isinstance(error, InterfaceError):
             return Failure.CONNECTION
         return Failure.OTHER
@@ -63,5 +72,5 @@ class BaseOperations:
     @staticmethod
     def code(error: Exception) -> Any:
         """The first argument of the driver's own error: MySQL's number."""
-        cause = error.__cause__
-        return cause.args[0] if isinstance(cause, Exception) and cause.args else None
+        cause = error.__cause__ or error
+        return cause.args[0] if cause.args else None

@@ -4,12 +4,14 @@ from typing import ClassVar
 
 from django.db import InterfaceError
 
+from ..models import SessionSequence
 from .base import BaseOperations, Failure
 
 
 class MySQLOperations(BaseOperations):
     # MariaDB knows MySQL 8's FOR SHARE only by its older name, which MySQL knows too.
     share_lock = "LOCK IN SHARE MODE"
+    locks_gaps = True  # under REPEATABLE READ, the server's default though not Django's
     max_parameters = 5_000
     # Half of it may be backslashes that the driver adds; max_allowed_packet is 16 MiB by default.
     max_statement_bytes = 4 * 1024 * 1024
@@ -20,6 +22,17 @@ class MySQLOperations(BaseOperations):
         {1040, 1047, 1053, 1077, 1078, 1079, 1158, 1159, 1160, 1161, 1203, 1927}
         | {2002, 2003, 2006, 2013, 2055, 4031}
     )
+
+    def make_counter(self, counter: SessionSequence) -> None:
+        # INSERT IGNORE would lock the row shared: two writers who go on to lock it for update
+        # wait for each other. This locks it for update at once, and changes nothing.
+        sql = (
+            "INSERT INTO asm_session_sequences (session_id, last_sequence, updated_at) "
+            "VALUES (%s, %s, %s) ON DUPLICATE KEY UPDATE session_id = session_id"
+        )
+        made_at = self.connection.ops.adapt_datetimefield_value(counter.updated_at)
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [counter.session_id, counter.last_sequence, made_at])
 
     def classify(self, error: Exception) -> Failure:
         code = self.code(error)

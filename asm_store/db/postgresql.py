@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.db import InterfaceError, OperationalError
-
 from .base import BaseOperations, Failure
 
 
@@ -17,8 +15,10 @@ class PostgreSQLOperations(BaseOperations):
     # Shut down, crashed, starting, too many connections; class 08 is the connection's own.
     gone: ClassVar = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
 
+    passing: ClassVar = ("starting up", "shutting down", "too many", "recovery", "terminating")
+
     def classify(self, error: Exception) -> Failure:
-        cause = error.__cause__
+        cause = error.__cause__ or error
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         if state == "42P01":
             return Failure.NO_TABLE
@@ -26,7 +26,10 @@ class PostgreSQLOperations(BaseOperations):
             return Failure.BUSY
         if state in self.gone or (state or "").startswith("08"):
             return Failure.CONNECTION
-        # A connection that breaks or is refused has no state: no server was there to give one.
-        if state is None and isinstance(error, OperationalError | InterfaceError):
-            return Failure.CONNECTION
+        # A connection that breaks or is refused has no state; nor has one that the server
+        # refuses for good, such as a wrong password.
+        if state is None and type(cause).__name__ in ("OperationalError", "InterfaceError"):
+            text = str(cause)
+            passing = any(reason in text for reason in self.passing)
+            return Failure.OTHER if "FATAL" in text and not passing else Failure.CONNECTION
         return Failure.OTHER

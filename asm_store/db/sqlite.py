@@ -16,7 +16,7 @@ class SQLiteOperations(BaseOperations):
             cursor.execute("UPDATE asm_session_sequences SET last_sequence = 0 WHERE 0")
 
     def classify(self, error: Exception) -> Failure:
-        cause = error.__cause__
+        cause = error.__cause__ or error
         # The low byte is the primary code: https://sqlite.org/rescode.html
         primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -43,8 +43,11 @@ def has_unstorable(text: str) -> bool:
 
 def shown(value: object) -> str:
     """`value` as an error message may show it: short, and printable."""
-    text = ascii(value) if isinstance(value, str | int | float) else type(value).__name__
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"  # Python may refuse to write it out
+    if isinstance(value, str):
+        return ascii(value) if len(value) <= 60 else f"{value[:57]!a}..."
+    return ascii(value) if isinstance(value, int | float) else type(value).__name__
 
 
 class Sanitizer:
@@ -102,6 +105,7 @@ class Sanitizer:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
+            self._room -= value.bit_length() // 4 if isinstance(value, int) else 0
             return clean_number(value)
         if isinstance(value, Mapping):
             return self._mapping(value, self._deeper(depth))

@@ -291,3 +291,28 @@ class Races(ContractCase):
         self.assertEqual([same.sequence_number for same, _ in stored], [1] * 4)
         self.assertEqual(self.store.get_latest_sequence(session.pk), 5)
         self.assert_log(session, [event for pair in stored for event in pair])
+
+    @needs("supports_transactions")
+    def test_lifecycle_steps_in_blocks_do_not_meet_in_a_deadlock(self) -> None:
+        # A block cannot be tried again by the store: every write must lock in one order.
+        session = self.add_session()
+
+        def step(store: Any) -> None:
+            with self.atomic():
+                run = store.save_run(make_run(session))
+                store.append_event(make_event(session, run_id=run.pk))
+                store.update_session(session.pk, status="active")
+
+        def other_step(store: Any) -> None:
+            with self.atomic():
+                store.update_session(session.pk, status="paused")
+                store.append_event(make_event(session))
+
+        def repeat(block: Callable[[Any], None]) -> None:
+            store = self.make_store()
+            for _ in range(8):
+                block(store)
+
+        results(race([partial(repeat, block) for block in (step, step, other_step, other_step)]))
+        self.assert_log(session)
+        self.assertEqual(self.store.get_latest_sequence(session.pk), 32)

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from ...exceptions import EventConflict, SessionDeleted, SessionNotFound, ValidationError
-from ...models import Event
+from ...models import Event, Session
 from ..factories import make_event, make_run, make_session
-from .base import ContractCase, needs, numbers, state
+from .base import ContractCase, needs, numbers, state, states
 from .transactions import Undo
 from .workers import Worker, start
 
@@ -244,18 +244,67 @@ class Waits(ContractCase):
             worker.result()
         self.assertEqual(self.count_orphans(), 0)
 
-    @needs("supports_transactions")
-    def test_a_block_that_has_read_before_still_appends_to_what_is_committed(self) -> None:
-        # Under REPEATABLE READ the block's plain reads do not see the other writer's event.
+    # Under REPEATABLE READ a block's plain reads do not see what was committed after the first.
+
+    def block_that_has_read(self, session: Session, others: Callable[[], T]) -> T:
+        """Within a caller's block: read the session, then let another writer commit."""
         if self.database and not connections[self.database].features.has_select_for_update:
             self.skipTest("a transaction that has read cannot write after another writer here")
+        self.assertEqual(self.store.get_events(session.pk), [])
+        return start(others).result()
+
+    @needs("supports_transactions")
+    def test_a_block_that_has_read_gets_the_event_that_is_stored(self) -> None:
         session = self.add_session()
         event = make_event(session)
         with self.atomic():
-            self.assertEqual(self.store.get_events(session.pk), [])
-            first = start(lambda: self.store.append_event_with_sequence(event)).result()
+            first = self.block_that_has_read(session, lambda: self.append(session, id=event.pk))
             again = self.store.append_event_with_sequence(event)
             new = self.append(session)
         self.assertEqual(state(again), state(first))
         self.assertEqual(numbers([again, new]), [1, 2])
         self.assert_log(session, [first, new])
+
+    @needs("supports_transactions")
+    def test_a_block_that_has_read_gets_the_batch_that_is_stored(self) -> None:
+        session = self.add_session()
+        events = [make_event(session), make_event(session)]
+        with self.atomic():
+            first = self.block_that_has_read(session, lambda: self.store.append_events(events))
+            again = self.store.append_events(events, expected_sequence=0)
+        self.assertEqual(states(again), states(first))
+        self.assert_log(session, first)
+
+    @needs("supports_transactions")
+    def test_a_block_that_has_read_appends_to_a_run_that_is_stored(self) -> None:
+        session = self.add_session()
+        with self.atomic():
+            run = self.block_that_has_read(session, lambda: self.add_run(session))
+            stored = self.append(session, run_id=run.pk)
+            self.store.save_run(run)
+        self.assert_log(session, [stored])
+
+    @needs("supports_transactions")
+    def test_a_block_that_has_read_updates_the_session_that_is_stored(self) -> None:
+        session = self.add_session()
+        update = self.store.update_session
+        with self.atomic():
+            self.block_that_has_read(session, lambda: update(session.pk, add_tags=["a"]))
+            update(session.pk, add_tags=["b"])
+        self.assertEqual(self.store.get_session(session.pk).tags, ["a", "b"])
+
+    @needs("supports_transactions")
+    def test_a_block_that_has_read_does_not_append_to_what_is_deleted(self) -> None:
+        for delete, error in (
+            (self.store.soft_delete_session, SessionDeleted),
+            (self.store.delete_session, SessionNotFound),
+        ):
+            session = self.add_session()
+            with self.atomic():
+                self.block_that_has_read(session, lambda: delete(session.pk))  # noqa: B023
+                with self.assertRaises(error):
+                    self.append(session)
+                with self.assertRaises(error):
+                    self.add_run(session)
+            self.assertEqual(self.store.get_events(session.pk), [])
+        self.assertEqual(self.count_orphans(), 0)

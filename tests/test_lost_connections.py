@@ -1,0 +1,124 @@
+"""Connections that a server ends: before, between and after the statements of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import override_settings
+
+from asm_store.backends import transactions
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.exceptions import StorageError
+from asm_store.models import Event, Session
+from asm_store.test import make_event, make_run, make_session
+from tests.databases import vendor_of
+from tests.failures import append, driver, execute, kill_connection, killed_at, stored
+
+
+@pytest.fixture
+def server(using: str) -> str:
+    """Each alias whose database is a server's."""
+    if vendor_of(using) == "sqlite":
+        pytest.skip("SQLite has no server and no row locks")
+    return using
+
+
+@pytest.fixture
+def session(using: str) -> Session:
+    return DatabaseSessionStore(using).save_session(make_session())
+
+
+class TestLostConnections:
+    def test_before_a_write(self, server: str, session: Session) -> None:
+        kill_connection(server)
+        event = append(server, session)
+
+        assert stored(server, session) == [(event.pk, 1)]
+
+    def test_before_a_read(self, server: str, session: Session) -> None:
+        kill_connection(server)
+        assert DatabaseSessionStore(server).get_session(session.pk) == session
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    @pytest.mark.parametrize(
+        ("verb", "table"),
+        [
+            ("SELECT", "asm_session_sequences"),
+            ("INSERT", "asm_events"),
+            ("UPDATE", "asm_session_sequences"),  # after it comes the COMMIT
+        ],
+    )
+    def test_between_statements(
+        self, server: str, session: Session, verb: str, table: str, after: bool
+    ) -> None:
+        first = append(server, session)
+        with killed_at(server, verb, table, after=after) as sent:
+            second = append(server, session)
+
+        assert len(sent) == 2
+        assert stored(server, session) == [(first.pk, 1), (second.pk, 2)]
+
+    def test_after_the_commit_of_which_nobody_heard(self, server: str, session: Session) -> None:
+        event = make_event(session)
+        answers: list[Event] = []
+
+        def lose_the_answer() -> None:
+            if len(answers) == 1:
+                kill_connection(server)
+                execute(server, "SELECT 1")
+
+        def body() -> Event:
+            answers.append(DatabaseSessionStore(server).append_event_with_sequence(event))
+            transaction.on_commit(lose_the_answer, using=server)
+            return answers[-1]
+
+        assert transactions.write(server, body).sequence_number == 1
+        assert len(answers) == 2
+        assert stored(server, session) == [(event.pk, 1)]
+
+    def test_of_a_flush(self, server: str, session: Session) -> None:
+        run = make_run(session)
+        event = make_event(session, run_id=run.pk)
+        with killed_at(server, "INSERT", "asm_events") as sent:
+            DatabaseSessionStore(server).flush(session, run, [event])
+
+        assert len(sent) == 2
+        assert stored(server, session) == [(event.pk, 1)]
+
+    def test_signals_are_sent_once(
+        self, server: str, session: Session, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("DEBUG", "asm_store")
+        with killed_at(server, "UPDATE", "asm_session_sequences", after=True):
+            event = append(server, session)
+
+        messages = [record.getMessage() for record in caplog.records if record.name == "asm_store"]
+        assert messages == [f"event {event.pk} (message_sent) is number 1 of session {session.pk}"]
+
+    def test_is_an_error_when_retries_are_not_wanted(self, server: str, session: Session) -> None:
+        kill_connection(server)
+        with override_settings(ASM_STORE_RETRY_SECONDS=0), pytest.raises(StorageError) as caught:
+            append(server, session)
+
+        assert isinstance(caught.value.__cause__, driver(server).Error)
+        assert append(server, session).sequence_number == 1
+
+    @pytest.mark.parametrize("use", [append, stored])
+    def test_in_the_callers_block_is_an_error(
+        self, server: str, session: Session, use: Callable[[str, Session], Any]
+    ) -> None:
+        def append_and_use() -> None:
+            with transaction.atomic(using=server):
+                append(server, session)
+                kill_connection(server)
+                use(server, session)
+
+        with pytest.raises(StorageError) as caught:
+            append_and_use()
+
+        assert isinstance(caught.value.__cause__, driver(server).Error)
+        assert stored(server, session) == []
+        assert append(server, session).sequence_number == 1

@@ -124,15 +124,18 @@ def check_packet_size(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """W004: the server must accept a statement that holds the largest event, escaped."""
-    found = []
+    found: list[checks.CheckMessage] = []
+    try:
+        # The driver may escape each byte, and the statement has other columns.
+        needed = 2 * conf.max_event_bytes() + 64 * 1024
+    except ImproperlyConfigured:
+        return found  # E003 says so
     for using in set(databases or ()) & set(_databases()):
         if connections[using].vendor != "mysql":
             continue
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT @@max_allowed_packet")
             [size] = cursor.fetchone()
-        # The driver may escape each byte, and the statement has other columns.
-        needed = 2 * conf.max_event_bytes() + 64 * 1024
         if size < needed:
             text = f"max_allowed_packet of {using!r} is {size} bytes."
             hint = (

@@ -31,7 +31,7 @@ def max_event_bytes() -> int:
 def retry_seconds() -> float:
     """`ASM_STORE_RETRY_SECONDS`: how long a write is tried again while a database is busy."""
     value = getattr(settings, "ASM_STORE_RETRY_SECONDS", 30.0)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 86_400:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 86_400:
         raise ImproperlyConfigured("ASM_STORE_RETRY_SECONDS must be a number from 0 to 86400.")
     return float(value)
 

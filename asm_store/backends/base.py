@@ -240,10 +240,11 @@ class BaseSessionStore(ABC):
         sanitizer = Sanitizer(conf.max_event_bytes())
         merging = arguments.json_mapping(provider_metadata, "provider_metadata", sanitizer)
         session_record = arguments.prepared_session(session)
-        run_record = arguments.prepared(run, Run)
-        run_record.provider_metadata = {**run_record.provider_metadata, **merging}
+        arguments.prepared(run, Run)  # what is no good run is refused before it is merged
+        merged = run.copied()
+        merged.provider_metadata = {**run.provider_metadata, **merging}
+        run_record = merged.prepared()
         run_record.count_replaced(sanitizer.replaced)
-        run_record = run_record.prepared()
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
         arguments.check_together(session_record, run_record, records)
         return self._flush(session_record, run_record, records)

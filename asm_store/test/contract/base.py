@@ -26,13 +26,13 @@ Case = TypeVar("Case", bound="ContractCase")
 
 
 def needs(flag: str) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
-    """Skip a test on stores whose capability `flag` is not set."""
+    """Skip a test on stores where `flag` is missing or not set."""
 
     def decorate(test: Callable[[Case], None]) -> Callable[[Case], None]:
         @wraps(test)
         def wrapper(self: Case) -> None:
-            if not getattr(self.store, flag):
-                self.skipTest(f"the store says {flag} = False")
+            if not (value := getattr(self.store, flag, None)):
+                self.skipTest(f"the store says {flag} = {value}")
             test(self)
 
         return wrapper

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asm_store.backends.database import DatabaseSessionStore
 
+from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats import RecordCounts, Skipped, import_paths, importing
 from asm_store.models import Event, Run, Session
 from example_project.sample_data import (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asm_store.backends.database import DatabaseSessionStore
 
+from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats import (
     FileReport,
     RecordCounts,

@@ -64,12 +64,12 @@ def _sqlite(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         "NAME": str(path),
         "OPTIONS": dict(options),
         # A file: the default, in memory, is for one process only.
-        "TEST": {"NAME": str(path.with_name(f"test_{path.name}"))},
+        "TEST": {"NAME": str(path.with_name(f"test_{path.name}")), "DEPENDENCIES": []},
     }
 
 
 def _on_server(
-    engine: str, alias: str, server: Server, options: Mapping[str, Any], test: Mapping[str, str]
+    engine: str, alias: str, server: Server, options: Mapping[str, Any], test: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "ENGINE": f"django.db.backends.{engine}",
@@ -79,7 +79,8 @@ def _on_server(
         "PASSWORD": server.password,
         "NAME": f"{server.name}{alias.removeprefix(engine)}",
         "OPTIONS": {**server.options, **options},
-        "TEST": dict(test),
+        # Not on "default", which is not made when only this alias is tested.
+        "TEST": {**test, "DEPENDENCIES": []},
     }
 
 

@@ -9,7 +9,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from tests.cases import EMPTIED_APPS, require
-from tests.databases import ALIASES, tell_child_processes
+from tests.databases import ALIASES, tell_child_processes, vendor_of
 from tests.servers import obtain
 
 # Before the test runner gives each database that it makes another name.
@@ -57,3 +57,11 @@ def pytest_report_header() -> list[str]:
     servers = obtain()
     found = [f"{vendor}: {server.origin}" for vendor, server in servers.servers.items()]
     return found + [f"{vendor} MISSING: {reason}" for vendor, reason in servers.missing.items()]
+
+
+@pytest.fixture
+def server(using: str) -> str:
+    """Each alias whose database is a server's."""
+    if vendor_of(using) == "sqlite":
+        pytest.skip("SQLite has no server and no row locks")
+    return using

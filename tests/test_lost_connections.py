@@ -14,16 +14,7 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import StorageError
 from asm_store.models import Event, Session
 from asm_store.test import make_event, make_run, make_session
-from tests.databases import vendor_of
 from tests.failures import append, driver, execute, kill_connection, killed_at, stored
-
-
-@pytest.fixture
-def server(using: str) -> str:
-    """Each alias whose database is a server's."""
-    if vendor_of(using) == "sqlite":
-        pytest.skip("SQLite has no server and no row locks")
-    return using
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ from tests.threads import run_threads
 
 
 @pytest.fixture
-def server(using: str) -> str:
-    """Each alias whose database is a server's."""
-    if vendor_of(using) == "sqlite":
-        pytest.skip("SQLite has no server and no row locks")
-    return using
-
-
-@pytest.fixture
 def session(using: str) -> Session:
     return DatabaseSessionStore(using).save_session(make_session())
 

@@ -16,7 +16,7 @@ from . import conf, fields
 from .events.sanitizing import Sanitizer, clean_number, shown
 from .events.types import EventType
 from .exceptions import ValidationError
-from .querysets import EventQuerySet, RunQuerySet, SessionQuerySet
+from .querysets import EventQuerySet, RunQuerySet, SessionQuerySet, SessionSequenceQuerySet
 
 SANITIZED = "_sanitized"
 
@@ -309,6 +309,8 @@ class SessionSequence(models.Model):
     session_id = fields.IdField(primary_key=True)
     last_sequence = fields.CountField(default=0)
     updated_at = fields.TimestampField(default=timezone.now)
+
+    objects = SessionSequenceQuerySet.as_manager()
 
     class Meta:
         db_table = "asm_session_sequences"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from django.db import models
 
 if TYPE_CHECKING:
-    from .models import Event, Run, Session  # noqa: F401  (the strings below)
+    from .models import Event, Run, Session, SessionSequence  # noqa: F401  (the strings below)
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -45,3 +45,9 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def later_than(self, moment: datetime) -> Self:
         return self.filter(timestamp__gt=moment)
+
+
+class SessionSequenceQuerySet(models.QuerySet["SessionSequence"]):
+    def locked(self, session_ids: Collection[str]) -> Self:
+        """The sessions' counters, locked in the one order that every write locks them in."""
+        return self.filter(session_id__in=session_ids).order_by("session_id").select_for_update()

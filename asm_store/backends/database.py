@@ -97,7 +97,7 @@ class DatabaseSessionStore(BaseSessionStore):
         """The latest numbers of the sessions that have a counter, locked in the order of ids."""
         latest: dict[str, int] = {}
         for some in self._operations.slices(sorted(session_ids)):
-            counters = self._counters(some).select_for_update().order_by("session_id")
+            counters = SessionSequence.objects.using(self.using).locked(some)
             latest.update(counters.values_list("session_id", "last_sequence"))
         return latest
 
@@ -142,15 +142,14 @@ class DatabaseSessionStore(BaseSessionStore):
 
     def _delete_session(self, session_id: str) -> None:
         def body() -> None:
-            counters = self._counters([session_id])
-            list(counters.select_for_update())
+            self._lock_counters([session_id])
             if not list(self._sessions().select_for_update().filter(id=session_id)):
                 # What another writer commits from now on is not this call's to delete.
                 return
             self._sessions().filter(parent_session_id=session_id).update(parent_session_id=None)
             for rows in (self._events(), self._runs(), Artifact.objects.using(self.using)):
                 _delete_rows(rows.filter(session_id=session_id))
-            _delete_rows(counters)
+            _delete_rows(self._counters([session_id]))
             _delete_rows(self._sessions().filter(id=session_id))
             self._after_commit(signals.session_deleted, session_id=session_id)
 
@@ -213,8 +212,7 @@ class DatabaseSessionStore(BaseSessionStore):
         except SequenceConflict:
             # Or are they all stored, and only not in the snapshot of the caller's block?
             plan = plan_append(events, self._stored(events, locking=True), expected_sequence)
-        for chunk in self._insertable(plan.new):
-            self._events().bulk_create(chunk)
+        self._operations.insert_events(plan.new)
         now = timezone.now()
         for session_id, latest in sorted(plan.latest.items()):
             self._counters([session_id]).update(last_sequence=latest, updated_at=now)
@@ -255,20 +253,6 @@ class DatabaseSessionStore(BaseSessionStore):
     def _by_id(self, rows: models.QuerySet[Any], ids: Iterable[Any]) -> Iterator[Any]:
         for some in self._operations.slices(sorted(ids)):
             yield from rows.filter(id__in=some)
-
-    def _insertable(self, events: list[Event]) -> Iterator[list[Event]]:
-        """`events` in chunks that one INSERT can carry."""
-        chunk: list[Event] = []
-        size = 0
-        for event in events:
-            full = len(chunk) == self._operations.max_rows
-            if chunk and (full or size + event.json_bytes > self._operations.max_statement_bytes):
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(event)
-            size += event.json_bytes
-        if chunk:
-            yield chunk
 
     def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]:
         def body(*, locking: bool = False) -> list[Event]:

@@ -59,13 +59,16 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
             collisions += 1
             if collisions > MAX_COLLISIONS:
                 raise _translated(using, error) from (error.__cause__ or error)
-        # Django lets the driver's own error through where it closes a cursor.
-        except (DriverError, connections[using].Database.Error) as error:  # type: ignore[attr-defined]
+        # Django lets the driver's own error through where it closes a cursor; a write that joined
+        # this one has translated it already.
+        except (DriverError, connections[using].Database.Error, StorageError) as error:  # type: ignore[attr-defined]
             failure = get_operations(using).classify(error)
             if failure is Failure.CONNECTION and not joined:
                 connections[using].close()
             delay = None if joined else next(delays, None)
             if failure not in (Failure.BUSY, Failure.CONNECTION) or delay is None:
+                if isinstance(error, StorageError):
+                    raise
                 raise _translated(using, error) from (error.__cause__ or error)
             time.sleep(delay)
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from django.db import InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
-from ..models import SessionSequence
+from ..models import Event, SessionSequence
 
 
 class Failure(enum.Enum):
@@ -43,6 +43,23 @@ class BaseOperations:
         """Store a session's counter unless there is one; which is then not locked for sure."""
         counters = SessionSequence.objects.using(self.connection.alias)
         counters.bulk_create([counter], ignore_conflicts=True)
+
+    def insert_events(self, events: Iterable[Event]) -> None:
+        """Store prepared events, in chunks that one INSERT can carry."""
+        chunk: list[Event] = []
+        size = 0
+        for event in events:
+            full = len(chunk) == self.max_rows
+            if chunk and (full or size + event.json_bytes > self.max_statement_bytes):
+                self._insert_chunk(chunk)
+                chunk, size = [], 0
+            chunk.append(event)
+            size += event.json_bytes
+        self._insert_chunk(chunk)
+
+    def _insert_chunk(self, chunk: list[Event]) -> None:
+        if chunk:
+            Event.objects.using(self.connection.alias).bulk_create(chunk)
 
     def lock_shared(self, rows: QuerySet[Any], *columns: str) -> list[tuple[Any, ...]]:
         """The `columns` of `rows`, which stay as they are until the transaction ends.

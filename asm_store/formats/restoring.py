@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from django.db import IntegrityError
 from django.utils import timezone
 
+from ..db import get_operations
 from ..exceptions import EventConflict, RunNotFound, SessionNotFound, ValidationError
 from ..models import Event, Run, Session, SessionSequence
-
-BATCH = 100
 
 
 def insert_run(using: str, run: Run) -> None:
     """Store a run that is not stored, of a soft-deleted session too; joins the transaction."""
     if not Session.objects.using(using).filter(pk=run.session_id).exists():
         raise SessionNotFound(f"The session {run.session_id!r} is not stored.")
-    Run.objects.using(using).bulk_create([run], ignore_conflicts=True)
+    Run.objects.using(using).bulk_create([run])
 
 
 def check_events(using: str, events: Sequence[Event], *, known: Collection[str] = ()) -> None:
@@ -66,22 +64,16 @@ def _taken(session_id: str, number: int) -> EventConflict:
 
 
 def insert_events(using: str, events: Sequence[Event], last_sequences: Mapping[str, int]) -> None:
-    """Store the events under their own numbers; the counters rise and never fall.
+    """Store checked events under their own numbers; the counters rise and never fall.
 
-    Joins the transaction, and locks the counters until its end.
+    Joins the transaction, in which the counters were locked before the check.
     """
     last = dict(last_sequences)
     for event in events:
         last[event.session_id] = max(last.get(event.session_id, 0), event.sequence_number)
-    counters = SessionSequence.objects.using(using).select_for_update().order_by("session_id")
-    for counter in counters.filter(session_id__in=last):
+    for counter in SessionSequence.objects.using(using).locked(list(last)):
         _raise_counter(using, counter, last[counter.session_id])
-    # What was appended between the check and the lock has taken its numbers.
-    _check_numbers(using, events)
-    try:
-        Event.objects.using(using).bulk_create(events, batch_size=BATCH)
-    except IntegrityError as error:
-        raise EventConflict("An event id has been stored under another session.") from error
+    get_operations(using).insert_events(events)
 
 
 def _raise_counter(using: str, counter: SessionSequence, last: int) -> None:

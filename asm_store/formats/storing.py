@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from django.db.models import Manager
@@ -86,7 +86,7 @@ class Destination:
 
         def body() -> Ledger:
             batch = Ledger()
-            self._lock_counters({*(session.id for session in sessions), *last_sequences})
+            self._lock_counters([*sessions, *runs, *events])
             for session in sessions:
                 self._write_session(reader, session, batch)
             for run in runs:
@@ -97,11 +97,11 @@ class Destination:
         run_body = transactions.read if self.dry_run else transactions.write
         ledger.add(run_body(self.using, body))
 
-    def _lock_counters(self, session_ids: Collection[str]) -> None:
-        """As every write does, before it locks a session."""
+    def _lock_counters(self, records: Iterable[Session | Run | Event]) -> None:
+        """As every write does, before it looks: what another import stores now is waited for."""
         if not self.dry_run:
-            counters = SessionSequence.objects.using(self.using).order_by("session_id")
-            list(counters.select_for_update().filter(session_id__in=session_ids))
+            ids = {r.id if isinstance(r, Session) else r.session_id for r in records}
+            list(SessionSequence.objects.using(self.using).locked(ids))
 
     def _write_session(self, reader: LogReader, given: Session, ledger: Ledger) -> None:
         stored = self._stored(Session.objects, given)

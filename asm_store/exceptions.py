@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from .models import Event
 
 
 class StoreError(Exception):
     """Base of all errors of asm_store; `code` is stable and safe to show or to log."""
 
     code: ClassVar[str] = "store_error"
+    # On an error that a writer raises: what it was given and has not stored, in order.
+    unwritten_events: Sequence[Event] = ()
 
 
 class SessionNotFound(StoreError, LookupError):

@@ -135,6 +135,8 @@ class Session(Record):
         FAILED = "failed", _("failed")
         CANCELLED = "cancelled", _("cancelled")
 
+    TERMINAL_STATUSES: ClassVar = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
     id = fields.IdField(primary_key=True, default=fields.new_session_id)
     agent_id = fields.TextField(max_length=255)
     status = fields.StatusField(choices=Status.choices, default=Status.PENDING)

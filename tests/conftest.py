@@ -22,6 +22,10 @@ def _with_access(alias: str) -> object:
     return pytest.param(alias, marks=[access] if alias in settings.DATABASES else [])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the proofs in their long form")
+
+
 @pytest.fixture(params=ALIASES)
 def alias(request: pytest.FixtureRequest) -> str:
     """Each database alias in turn, without access to it."""

@@ -27,8 +27,12 @@ MODULES = (
     "asm_store.backends.base",
     "asm_store.backends.database",
     "asm_store.backends.memory",
+    "asm_store.backends.reading",
+    "asm_store.backends.writing",
     "asm_store.test",
 )
+# Their twins are called without `await`: they are for `async for` and `async with`.
+NOT_AWAITED = {"iter_events_json", "stream_events", "writer"}
 MADE_BY_DJANGO = re.compile(
     "DoesNotExist|Meta|MultipleObjectsReturned|NotUpdated|objects"
     "|get_(next|previous)_by_.*|get_.*_display"
@@ -134,17 +138,20 @@ def test_public_api_is_as_written_down() -> None:
 
 def test_each_store_method_has_its_async_twin() -> None:
     from asm_store.backends.base import BaseSessionStore
+    from asm_store.backends.reading import EventReader
 
     methods = {
         name: value
-        for name, value in vars(BaseSessionStore).items()
+        for cls in (BaseSessionStore, EventReader)
+        for name, value in vars(cls).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
     sync = {name for name in methods if f"a{name}" in methods}
     twins = {f"a{name}" for name in sync}
     assert sync | twins == methods.keys()
+    assert sync >= NOT_AWAITED
     for name in sync:
-        assert inspect.iscoroutinefunction(methods[f"a{name}"])
+        assert inspect.iscoroutinefunction(methods[f"a{name}"]) == (name not in NOT_AWAITED)
         assert _parameters(methods[f"a{name}"]) == _parameters(methods[name])
 
 

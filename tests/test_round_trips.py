@@ -27,6 +27,8 @@ ROUND_TRIPS = {
     "a new flush":        (    16,         15,    15),
     "a later flush":      (    14,         13,    15),
     "reading events":     (     1,          1,     1),
+    "a followed session": (     2,          2,     2),
+    "fifty lines":        (     2,          2,     2),
     "the latest number":  (     1,          1,     1),
 }  # fmt: skip
 VENDORS = ("sqlite", "postgresql", "mysql")
@@ -157,7 +159,7 @@ class Work:
     def __init__(self, using: str) -> None:
         self.store = DatabaseSessionStore(using)
         self.session, self.run = self.new()
-        self.store.flush(self.session, self.run)
+        self.flush(self.session, self.run)
         self.actions: dict[str, Callable[[], Any]] = {
             "one event": lambda: self.store.append_event(make_event(self.session)),
             "one event of a run": lambda: self.store.append_event(self.event()),
@@ -165,6 +167,10 @@ class Work:
             "a new flush": lambda: self.flush(*self.new()),
             "a later flush": lambda: self.flush(self.session, self.run),
             "reading events": lambda: self.store.get_events(self.session.pk, limit=50),
+            "a followed session": lambda: list(
+                self.store.stream_events(self.session.pk, idle_timeout=0)
+            ),
+            "fifty lines": lambda: list(self.store.iter_events_json(self.session.pk, limit=50)),
             "the latest number": lambda: self.store.get_latest_sequence(self.session.pk),
         }
 

@@ -20,6 +20,8 @@ from ..fields import (
 from ..models import Event, Record, Run, Session
 
 RecordType = TypeVar("RecordType", bound=Record)
+# No wait is longer, in seconds (a year); infinity is said by None.
+LONGEST = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class EventFilter:
     after: int | None = None
     before: int | None = None
     limit: int | None = None
+
+    @property
+    def matches_nothing(self) -> bool:
+        """Whether no event that may ever be stored is asked for."""
+        return self.limit == 0 or self.types == ()
 
     def matches(self, event: Event) -> bool:
         """Whether `event`, of that session, is one of those asked for (`limit` apart)."""
@@ -75,6 +82,17 @@ def optional_text(value: object, name: str) -> str | None:
 
 def optional_time(value: object, name: str) -> datetime | None:
     return None if value is None else clean_time(value, name)
+
+
+def seconds(value: object, name: str) -> float:
+    """A length of time in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST:
+        raise ValidationError(f"{name}: expected 0 to {LONGEST} seconds, got {shown(value)}.")
+    return float(value)
+
+
+def optional_seconds(value: object, name: str) -> float | None:
+    return None if value is None else seconds(value, name)
 
 
 def row_count(value: object, name: str) -> int | None:

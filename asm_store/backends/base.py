@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from datetime import datetime
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -13,11 +12,13 @@ from django.utils import timezone
 
 from .. import conf
 from ..events.sanitizing import Sanitizer
-from ..exceptions import RunNotFound, SessionNotFound, ValidationError
+from ..exceptions import RunNotFound, ValidationError
 from ..fields import clean_id, clean_whole_number
 from ..models import Event, Run, Session
 from . import arguments
-from .arguments import EventFilter
+from .buffering import Buffer
+from .reading import EventReader
+from .writing import AsyncEventWriter, EventWriter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +42,7 @@ def async_twin(
     return twin
 
 
-class BaseSessionStore(ABC):
+class BaseSessionStore(EventReader):
     """Keeps sessions, their runs, and their events in numbered order.
 
     Records are instances of `asm_store.models`. What a caller gives is never changed; what is
@@ -249,32 +250,31 @@ class BaseSessionStore(ABC):
         arguments.check_together(session_record, run_record, records)
         return self._flush(session_record, run_record, records)
 
-    def get_events(
-        self,
-        session_id: str,
-        *,
-        run_id: str | None = None,
-        type: str | Iterable[str] | None = None,
-        since: datetime | None = None,
-        after: int | None = None,
-        before: int | None = None,
-        limit: int | None = None,
-    ) -> list[Event]:
-        """The session's events in sequence order; an unknown session has none.
+    def writer(
+        self, session_id: str, *, max_events: int = 100, max_delay: float = 0.1
+    ) -> EventWriter:
+        """A context manager whose `write(event)` appends to the session in batches.
 
-        `type` is one or several. `since`: timestamp strictly later. `after` / `before`: sequence
-        number strictly greater / less. Without `limit` all of them are loaded.
+        For a fast producer, such as a stream of tokens: a batch is stored when it has
+        `max_events`, or when its first event is `max_delay` seconds old, by a thread of the
+        writer's own; and what is left at the end of the `with` block, after an exception too.
+        Where `write()` is called in the caller's transaction, batches join it: they are stored in
+        the caller's thread, on size and age at the next write, and at the end.
         """
-        return self._get_events(
-            EventFilter(
-                session_id=clean_id(session_id, "session_id"),
-                run_id=arguments.optional_id(run_id, "run_id"),
-                types=arguments.event_types(type),
-                since=arguments.optional_time(since, "since"),
-                after=arguments.sequence_bound(after, "after"),
-                before=arguments.sequence_bound(before, "before"),
-                limit=arguments.row_count(limit, "limit"),
-            )
+        return EventWriter(self, self._buffer(session_id, max_events, max_delay))
+
+    def awriter(
+        self, session_id: str, *, max_events: int = 100, max_delay: float = 0.1
+    ) -> AsyncEventWriter:
+        """As `writer()`, for `async with` and `await writer.write(event)`."""
+        return AsyncEventWriter(self, self._buffer(session_id, max_events, max_delay))
+
+    @staticmethod
+    def _buffer(session_id: str, max_events: int, max_delay: float) -> Buffer:
+        return Buffer(
+            clean_id(session_id, "session_id"),
+            clean_whole_number(max_events, "max_events", 1),
+            arguments.seconds(max_delay, "max_delay"),
         )
 
     def get_latest_sequence(self, session_id: str) -> int:
@@ -296,7 +296,6 @@ class BaseSessionStore(ABC):
     aappend_event_with_sequence = async_twin(append_event_with_sequence)
     aappend_events = async_twin(append_events)
     aflush = async_twin(flush)
-    aget_events = async_twin(get_events)
     aget_latest_sequence = async_twin(get_latest_sequence)
 
     # What a store must do itself. Arguments are checked, records prepared and the store's own to
@@ -347,14 +346,11 @@ class BaseSessionStore(ABC):
     def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]: ...
 
     @abstractmethod
-    def _get_events(self, wanted: EventFilter) -> list[Event]: ...
-
-    @abstractmethod
     def _get_latest_sequence(self, session_id: str) -> int: ...
 
-
-def session_not_found(session_id: str) -> SessionNotFound:
-    return SessionNotFound(f"session {session_id} is not stored.")
+    def _is_in_block(self) -> bool:
+        """Whether a write would join a transaction of the caller's."""
+        return False
 
 
 def run_not_found(run_id: str) -> RunNotFound:

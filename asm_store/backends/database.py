@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from django.db import connections, models, transaction
-from django.db.models import F, Max, Value
+from django.db.models import F, Max, OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.dispatch import Signal
 from django.utils import timezone
@@ -18,10 +18,11 @@ from ..db import BaseOperations, get_operations
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
-from . import transactions
+from . import lines, transactions
 from .appending import Stored, plan_append
 from .arguments import EventFilter
-from .base import BaseSessionStore, Change, run_not_found, session_not_found
+from .base import BaseSessionStore, Change, run_not_found
+from .reading import Progress, session_not_found
 
 T = TypeVar("T")
 RecordType = TypeVar("RecordType", bound=Record)
@@ -263,6 +264,20 @@ class DatabaseSessionStore(BaseSessionStore):
         return self._write(body, partial(body, locking=True))
 
     def _get_events(self, wanted: EventFilter) -> list[Event]:
+        return self._read(partial(list, self._wanted(wanted)))
+
+    def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
+        return self._read(partial(lines.of, self._wanted(wanted)))
+
+    def _get_progress(self, session_id: str) -> Progress | None:
+        # One statement: what a flush commits together is seen together.
+        counters = SessionSequence.objects.filter(session_id=OuterRef("id"))
+        latest = Subquery(counters.values("last_sequence"))
+        session = self._sessions().filter(id=session_id)
+        row = self._read(session.values_list(latest, "status", "deleted_at").first)
+        return row and Progress.of(*row)
+
+    def _wanted(self, wanted: EventFilter) -> EventQuerySet:
         events = self._events().of_session(wanted.session_id)
         if wanted.run_id is not None:
             events = events.filter(run_id=wanted.run_id)
@@ -274,13 +289,16 @@ class DatabaseSessionStore(BaseSessionStore):
             events = events.filter(sequence_number__gt=wanted.after)
         if wanted.before is not None:
             events = events.filter(sequence_number__lt=wanted.before)
-        return self._read(partial(list, events[: wanted.limit]))
+        return events[: wanted.limit]
 
     def _get_latest_sequence(self, session_id: str) -> int:
         latest = self._counters([session_id]).values_list("last_sequence", flat=True)
         return self._read(latest.first) or 0
 
     # The database
+
+    def _is_in_block(self) -> bool:
+        return transactions.is_joined(self.using)
 
     @property
     def _operations(self) -> BaseOperations:

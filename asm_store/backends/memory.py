@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from django.dispatch import Signal
 
 from .. import signals
+from ..events.sanitizing import ENCODER
 from ..exceptions import SessionDeleted, ValidationError
 from ..models import Event, Record, Run, Session
 from .appending import Stored, plan_append
 from .arguments import EventFilter
-from .base import BaseSessionStore, Change, run_not_found, session_not_found
+from .base import BaseSessionStore, Change, run_not_found
+from .reading import Progress, session_not_found
 
 RecordType = TypeVar("RecordType", bound=Record)
 
@@ -195,6 +197,21 @@ class InMemorySessionStore(BaseSessionStore):
         with self._data.lock:
             log = self._data.logs.get(wanted.session_id, [])
             return _owned([event for event in log if wanted.matches(event)][: wanted.limit])
+
+    def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
+        events = self._get_events(wanted)
+        return [
+            (event.sequence_number, (ENCODER.encode(event.to_dict()) + "\n").encode())
+            for event in events
+        ]
+
+    def _get_progress(self, session_id: str) -> Progress | None:
+        with self._data.lock:
+            session = self._data.sessions.get(session_id)
+            if session is None:
+                return None
+            latest = len(self._data.logs[session_id])
+            return Progress.of(latest, session.status, session.deleted_at)
 
     def _get_latest_sequence(self, session_id: str) -> int:
         with self._data.lock:

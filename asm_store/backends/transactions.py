@@ -52,7 +52,7 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
     delays = _delays()
     collisions = 0
     while True:
-        joined = _is_joined(using)
+        joined = is_joined(using)
         try:
             return attempt(collisions > 0)
         except IntegrityError as error:
@@ -73,7 +73,7 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
             time.sleep(delay)
 
 
-def _is_joined(using: str) -> bool:
+def is_joined(using: str) -> bool:
     """Whether the transaction is the caller's, by atomic() or by set_autocommit(False)."""
     try:
         connection = connections[using]

@@ -11,16 +11,21 @@ from .flush import Flush
 from .hostile import HostileJson, HostileText
 from .identifiers import Identifiers
 from .interleavings import Interleavings
+from .lines import Lines
 from .processes import ProcessRaces
 from .races import Races
 from .reading import Reading
 from .runs import Runs
 from .sessions import Sessions
 from .signals import Signals
+from .streams import Streams
+from .tasks import Tasks
 from .transactions import Transactions
 from .twins import Twins
 from .updates import Updates
 from .waits import Waits
+from .writer_blocks import WritersInBlocks
+from .writers import Writers
 
 
 class SessionStoreContract(
@@ -32,6 +37,11 @@ class SessionStoreContract(
     ExpectedSequence,
     Flush,
     Reading,
+    Lines,
+    Streams,
+    Writers,
+    WritersInBlocks,
+    Tasks,
     Columns,
     HostileText,
     HostileJson,

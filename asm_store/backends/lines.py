@@ -1,0 +1,41 @@
+"""Stored events as JSON lines, `to_dict()` each; payloads pass through as the text they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import TextField
+from django.db.models.functions import Cast
+
+from ..events.sanitizing import ENCODER
+from ..querysets import EventQuerySet
+
+COLUMNS = (
+    "id", "type", "timestamp", "session_id", "run_id", "sequence_number",
+    Cast("data", TextField()), Cast("metadata", TextField()),
+    "schema_version", "provider", "correlation_id",
+)  # fmt: skip
+
+
+def of(events: EventQuerySet) -> list[tuple[int, bytes]]:
+    """The numbers of the events, and their lines."""
+    return [(row[5], _line(*row)) for row in events.values_list(*COLUMNS)]
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else ENCODER.encode(value)
+
+
+def _line(
+    pk: str, kind: str, timestamp: Any, session_id: str, run_id: str | None, number: int,
+    data: str, metadata: str, version: int, provider: str | None, correlation_id: str | None,
+) -> bytes:  # fmt: skip
+    line = (
+        f'{{"id":{_text(pk)},"type":{_text(kind)},'
+        f'"timestamp":"{timestamp.isoformat(timespec="microseconds")}",'
+        f'"session_id":{_text(session_id)},"run_id":{_text(run_id)},"sequence_number":{number},'
+        f'"data":{data},"metadata":{metadata},"schema_version":{version},'
+        f'"provider":{_text(provider)},"correlation_id":{_text(correlation_id)}}}'
+    )
+    # Within JSON a line break is white space: in a string it is escaped.
+    return (line.replace("\n", " ") + "\n").encode()

@@ -1,0 +1,264 @@
+"""Reading a session's events: at once, waiting for them, following them, and as JSON lines.
+
+Each is written once, as steps (`asm_store.waiting`); the sync method and its async twin are two
+ways to drive them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ..exceptions import SessionNotFound
+from ..fields import clean_id
+from ..models import Event, Session
+from ..waiting import Polling, Steps, adrive, drive
+from . import arguments
+from .arguments import EventFilter
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Finder = Callable[Concatenate[Any, P], Steps[T]]
+
+# Events that one query of a follower loads.
+PAGE = 200
+# Lines that one query loads: few at first, then as many as stay within so many bytes.
+FIRST_LINES = 32
+MOST_LINES = 500
+PAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a session is, as one moment saw it."""
+
+    latest_sequence: int
+    has_ended: bool  # nothing more is expected
+
+    @classmethod
+    def of(cls, latest: int | None, status: str, deleted_at: datetime | None) -> Progress:
+        """Of a session's columns and its counter; a soft-deleted one cannot be appended to."""
+        return cls(latest or 0, deleted_at is not None or status in Session.TERMINAL_STATUSES)
+
+
+def found_now(find: Finder[P, T], name: str) -> Callable[Concatenate[Any, P], list[T]]:
+    """The public method `name` that returns all that `find` finds."""
+
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        return list(drive(find(self, *args, **kwargs)))
+
+    return _documented(method, find, name, "list[{}]")
+
+
+def afound_now(
+    find: Finder[P, T], name: str
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, list[T]]]:
+    """Its async twin."""
+
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        return [item async for item in adrive(find(self, *args, **kwargs))]
+
+    return _documented(method, find, name, "list[{}]")
+
+
+def found_later(find: Finder[P, T], name: str) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    """The public method `name` that yields what `find` finds."""
+
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return drive(find(self, *args, **kwargs))
+
+    return _documented(method, find, name, "Iterator[{}]")
+
+
+def afound_later(find: Finder[P, T], name: str) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
+    """Its async twin."""
+
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        return adrive(find(self, *args, **kwargs))
+
+    return _documented(method, find, name, "AsyncIterator[{}]")
+
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def _documented(method: M, find: Callable[..., Any], name: str, returns: str) -> M:
+    signature = inspect.signature(find)
+    found = str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
+    method.__name__ = name
+    method.__qualname__ = f"{find.__qualname__.rpartition('.')[0]}.{name}"
+    method.__doc__ = find.__doc__
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        return_annotation=returns.format(found)
+    )
+    return method
+
+
+class EventReader(ABC):
+    """The reading methods of every store; those that wait block nothing while they do."""
+
+    def _find(
+        self,
+        session_id: str,
+        *,
+        run_id: str | None = None,
+        type: str | Iterable[str] | None = None,
+        since: datetime | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+        wait_timeout: float | None = None,
+    ) -> Steps[Event]:
+        """The session's events in sequence order; an unknown session has none.
+
+        `type` is one or several. `since`: timestamp strictly later. `after` / `before`: sequence
+        number strictly greater / less. Without `limit` all of them are loaded. When nothing
+        matches, `wait_timeout` waits up to so many seconds for a matching append. In a caller's
+        transaction only what its isolation lets it see can end the wait.
+        """
+        wanted = EventFilter(
+            session_id=clean_id(session_id, "session_id"),
+            run_id=arguments.optional_id(run_id, "run_id"),
+            types=arguments.event_types(type),
+            since=arguments.optional_time(since, "since"),
+            after=arguments.sequence_bound(after, "after"),
+            before=arguments.sequence_bound(before, "before"),
+            limit=arguments.row_count(limit, "limit"),
+        )
+        return self._find_steps(wanted, arguments.optional_seconds(wait_timeout, "wait_timeout"))
+
+    def _find_steps(self, wanted: EventFilter, timeout: float | None) -> Steps[Event]:
+        found = self._get_events(wanted)
+        if found or timeout is None or wanted.matches_nothing:
+            yield found
+            return
+        polling = Polling(timeout)
+        seen = -1
+        while (progress := self._get_progress(wanted.session_id)) is not None:
+            if progress.latest_sequence != seen:
+                seen = progress.latest_sequence
+                if found := self._get_events(wanted):
+                    yield found
+                    return
+            if polling.is_over:
+                return
+            yield polling.pause()
+
+    def _follow(
+        self,
+        session_id: str,
+        *,
+        after: int = 0,
+        run_id: str | None = None,
+        type: str | Iterable[str] | None = None,
+        idle_timeout: float | None = None,
+    ) -> Steps[Event]:
+        """Each matching event once, in sequence order, first the stored, then those to come.
+
+        Ends when the session is in a terminal status and everything was yielded, when it is
+        deleted, or after `idle_timeout` seconds without a matching event (None: never).
+        `after` and `type` are as for `get_events()`; go on later with the last number seen. An
+        unknown session: `SessionNotFound`, when the first event is asked for. Holds no
+        transaction. In a caller's transaction it sees only what its isolation lets it see.
+        """
+        wanted = EventFilter(
+            session_id=clean_id(session_id, "session_id"),
+            run_id=arguments.optional_id(run_id, "run_id"),
+            types=arguments.event_types(type),
+            after=arguments.sequence_bound(after, "after") or 0,
+        )
+        return self._follow_steps(wanted, arguments.optional_seconds(idle_timeout, "idle_timeout"))
+
+    def _follow_steps(self, wanted: EventFilter, idle_timeout: float | None) -> Steps[Event]:
+        polling = Polling(idle_timeout)
+        seen = -1
+        # How far it is, is asked before the events are: what commits in between comes next time,
+        # and the last events of a session that has ended are not missed.
+        while (progress := self._get_progress(wanted.session_id)) is not None:
+            if progress.latest_sequence < seen:
+                return  # deleted, and saved anew under the same id
+            seen = progress.latest_sequence
+            for page in self._pages(wanted, seen):
+                yield page
+                polling.restart()  # what the caller did with the page was no idle time
+            wanted = replace(wanted, after=max(seen, wanted.after or 0))
+            if progress.has_ended or polling.is_over:
+                return
+            yield polling.pause()
+        if seen < 0:
+            raise session_not_found(wanted.session_id)
+
+    def _pages(self, wanted: EventFilter, latest: int) -> Iterator[list[Event]]:
+        """The matching events up to the number `latest`, by their numbers: no page is skipped."""
+        after = wanted.after or 0
+        while after < latest:
+            page = self._get_events(replace(wanted, after=after, before=latest + 1, limit=PAGE))
+            if page:
+                yield page
+            after = page[-1].sequence_number if len(page) == PAGE else latest
+
+    def _export(
+        self,
+        session_id: str,
+        *,
+        run_id: str | None = None,
+        type: str | Iterable[str] | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+    ) -> Steps[bytes]:
+        r"""The session's events as lines of UTF-8 JSON: `to_dict()`, ended by `\n`.
+
+        Payloads pass from the database to the line without being decoded. Arguments are as for
+        `get_events()`. The events are read in pages by their numbers, with no cursor and no
+        transaction open between them, so that memory does not grow with their count.
+        """
+        wanted = EventFilter(
+            session_id=clean_id(session_id, "session_id"),
+            run_id=arguments.optional_id(run_id, "run_id"),
+            types=arguments.event_types(type),
+            after=arguments.sequence_bound(after, "after"),
+            before=arguments.sequence_bound(before, "before"),
+            limit=arguments.row_count(limit, "limit"),
+        )
+        return self._export_steps(wanted)
+
+    def _export_steps(self, wanted: EventFilter) -> Steps[bytes]:
+        left = wanted.limit
+        size = FIRST_LINES
+        while left is None or left > 0:
+            count = size if left is None else min(size, left)
+            page = self._get_event_lines(replace(wanted, limit=count))
+            lines = [line for _number, line in page]
+            yield lines
+            if len(page) < count:
+                return
+            wanted = replace(wanted, after=page[-1][0])
+            left = None if left is None else left - count
+            size = max(1, min(2 * size, MOST_LINES, PAGE_BYTES * count // sum(map(len, lines))))
+
+    get_events = found_now(_find, "get_events")
+    aget_events = afound_now(_find, "aget_events")
+    stream_events = found_later(_follow, "stream_events")
+    astream_events = afound_later(_follow, "astream_events")
+    iter_events_json = found_later(_export, "iter_events_json")
+    aiter_events_json = afound_later(_export, "aiter_events_json")
+
+    @abstractmethod
+    def _get_events(self, wanted: EventFilter) -> list[Event]: ...
+
+    @abstractmethod
+    def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
+        """The numbers of the events, and their lines."""
+
+    @abstractmethod
+    def _get_progress(self, session_id: str) -> Progress | None:
+        """None when the session is not stored."""
+
+
+def session_not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"session {session_id} is not stored.")

@@ -1,0 +1,63 @@
+"""What readers cost, and what they make of rows that others wrote."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections
+
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.models import Session
+from asm_store.test import make_event, make_session
+from tests.databases import vendor_of
+
+
+def peak(lines: Iterator[bytes]) -> int:
+    """The most memory that Python had allocated while the lines passed by, in bytes."""
+    tracemalloc.start()
+    try:
+        for _line in lines:
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def fill(store: DatabaseSessionStore, count: int, data: dict[str, object]) -> Session:
+    session = store.save_session(make_session())
+    for start in range(0, count, 1000):
+        size = min(1000, count - start)
+        store.append_events([make_event(session, data=data) for _ in range(size)])
+    return session
+
+
+def test_lines_of_a_long_session_need_no_more_memory(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    short, long = (fill(store, count, {"content": "x" * 500}) for count in (2_500, 5_000))
+    peak(store.iter_events_json(short.pk))  # what is cached once, is cached now
+    assert peak(store.iter_events_json(long.pk)) < 1.2 * peak(store.iter_events_json(short.pk))
+
+
+def test_large_lines_need_little_memory(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    session = fill(store, 20, {"content": "x"})
+    size = 1_000_000
+    for _ in range(40):
+        store.append_event(make_event(session, data={"content": "x" * size}))
+    # The first page is as long as ever; a line is in memory as columns, as text and as bytes.
+    assert peak(store.iter_events_json(session.pk)) < 60 * size
+
+
+def test_a_line_break_between_values_stays_out_of_the_line(using: str) -> None:
+    if vendor_of(using) == "postgresql":
+        pytest.skip("PostgreSQL keeps no white space of JSON")
+    store = DatabaseSessionStore(using)
+    session = fill(store, 1, {})
+    with connections[using].cursor() as cursor:
+        cursor.execute("UPDATE asm_events SET data = %s", ['{\n"a":\r\n [1,\n2]}'])
+    [line] = store.iter_events_json(session.pk)
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["data"] == {"a": [1, 2]}

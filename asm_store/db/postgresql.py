@@ -15,6 +15,9 @@ class PostgreSQLOperations(BaseOperations):
     # Shut down, crashed, starting, too many connections; class 08 is the connection's own.
     gone: ClassVar = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
 
+    # Not psycopg_pool's PoolTimeout: the pool has waited already, as long as its users allow it.
+    stateless: ClassVar = ("OperationalError", "InterfaceError", "ConnectionTimeout")
+
     passing: ClassVar = ("starting up", "shutting down", "too many", "recovery", "terminating")
 
     def classify(self, error: Exception) -> Failure:
@@ -28,7 +31,7 @@ class PostgreSQLOperations(BaseOperations):
             return Failure.CONNECTION
         # A connection that breaks or is refused has no state; nor has one that the server
         # refuses for good, such as a wrong password.
-        if state is None and type(cause).__name__ in ("OperationalError", "InterfaceError"):
+        if state is None and type(cause).__name__ in self.stateless:
             text = str(cause)
             passing = any(reason in text for reason in self.passing)
             return Failure.OTHER if "FATAL" in text and not passing else Failure.CONNECTION

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -61,3 +63,51 @@ def test_a_line_break_between_values_stays_out_of_the_line(using: str) -> None:
     [line] = store.iter_events_json(session.pk)
     assert line.count(b"\n") == 1
     assert json.loads(line)["data"] == {"a": [1, 2]}
+
+
+def test_lines_are_in_utc_whatever_the_zone_of_the_database(
+    using: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DatabaseSessionStore(using)
+    with differing(using, monkeypatch, "TIME_ZONE", "Asia/Tokyo"):
+        session = fill(store, 2, {})
+        expected = [event.to_dict() for event in store.get_events(session.pk)]
+        lines = list(store.iter_events_json(session.pk))
+    assert [json.loads(line) for line in lines] == expected
+
+
+def test_a_writer_without_autocommit_leaves_the_commit_to_its_caller(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DatabaseSessionStore(server)
+    session = store.save_session(make_session())
+    for commit, count in ((False, 0), (True, 3)):
+        with differing(server, monkeypatch, "AUTOCOMMIT", False):
+            with store.writer(session.pk, max_events=2, max_delay=0) as writer:
+                for _ in range(3):
+                    writer.write(make_event(session))
+            if commit:
+                connections[server].commit()
+        assert store.get_latest_sequence(session.pk) == count
+
+
+@contextmanager
+def differing(
+    using: str, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> Iterator[None]:
+    """This thread's connection has another setting than DATABASES says, in the block."""
+    connection: Any = connections[using]
+
+    def forget() -> None:
+        connection.close()
+        for cached in ("timezone", "timezone_name"):
+            connection.__dict__.pop(cached, None)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(connection.settings_dict, name, value)
+        forget()
+        yield
+        if not connection.get_autocommit():
+            connection.rollback()
+        connection.close()
+    forget()

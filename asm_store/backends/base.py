@@ -258,8 +258,8 @@ class BaseSessionStore(EventReader):
         For a fast producer, such as a stream of tokens: a batch is stored when it has
         `max_events`, or when its first event is `max_delay` seconds old, by a thread of the
         writer's own; and what is left at the end of the `with` block, after an exception too.
-        Where `write()` is called in the caller's transaction, batches join it: they are stored in
-        the caller's thread, on size and age at the next write, and at the end.
+        A writer that is opened in the caller's transaction joins it: batches are stored in the
+        thread that writes, on size and age at the next write, and at the end.
         """
         return EventWriter(self, self._buffer(session_id, max_events, max_delay))
 

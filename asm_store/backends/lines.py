@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 from django.db.models import TextField
@@ -32,7 +33,7 @@ def _line(
 ) -> bytes:  # fmt: skip
     line = (
         f'{{"id":{_text(pk)},"type":{_text(kind)},'
-        f'"timestamp":"{timestamp.isoformat(timespec="microseconds")}",'
+        f'"timestamp":"{timestamp.astimezone(UTC).isoformat(timespec="microseconds")}",'
         f'"session_id":{_text(session_id)},"run_id":{_text(run_id)},"sequence_number":{number},'
         f'"data":{data},"metadata":{metadata},"schema_version":{version},'
         f'"provider":{_text(provider)},"correlation_id":{_text(correlation_id)}}}'

@@ -25,10 +25,11 @@ T = TypeVar("T")
 Finder = Callable[Concatenate[Any, P], Steps[T]]
 
 # Events that one query of a follower loads.
-PAGE = 200
-# Lines that one query loads: few at first, then as many as stay within so many bytes.
+PAGE = 100
+# Lines that one query loads: few at first, then as many as would have so many bytes if they were
+# as large as those before.
 FIRST_LINES = 32
-MOST_LINES = 500
+MOST_LINES = 250
 PAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -239,7 +240,7 @@ class EventReader(ABC):
                 return
             wanted = replace(wanted, after=page[-1][0])
             left = None if left is None else left - count
-            size = max(1, min(2 * size, MOST_LINES, PAGE_BYTES * count // sum(map(len, lines))))
+            size = max(1, min(8 * size, MOST_LINES, PAGE_BYTES * count // sum(map(len, lines))))
 
     get_events = found_now(_find, "get_events")
     aget_events = afound_now(_find, "aget_events")

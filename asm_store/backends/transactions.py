@@ -80,8 +80,10 @@ def is_joined(using: str) -> bool:
     except ConnectionDoesNotExist as error:
         known = ", ".join(sorted(connections))
         raise ImproperlyConfigured(f"{error} DATABASES has {known}.") from None
-    managed = connection.connection is not None and not connection.autocommit
-    return connection.in_atomic_block or managed
+    # AUTOCOMMIT may be off in DATABASES: then it is from the first statement on.
+    is_open = connection.connection is not None
+    autocommit = connection.autocommit if is_open else connection.settings_dict["AUTOCOMMIT"]
+    return connection.in_atomic_block or not autocommit
 
 
 def _delays() -> Iterator[float]:

@@ -6,13 +6,14 @@ import asyncio
 import math
 import threading
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Protocol, Self
 
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from ..exceptions import ValidationError
 from ..models import Event
 from .buffering import Buffer
 
@@ -26,18 +27,22 @@ class _Appender(Protocol):
 
 
 class EventWriter:
-    """Made by `BaseSessionStore.writer()`; threads may share it."""
+    """Made by `BaseSessionStore.writer()`; threads may share it.
+
+    Outside of the caller's transactions a thread of its own stores the batches that are due. A
+    writer that is opened in one has no thread: it stores in the thread that writes.
+    """
 
     def __init__(self, store: _Appender, buffer: Buffer) -> None:
         self._store = store
         self._buffer = buffer
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(buffer.lock)
         self._thread: threading.Thread | None = None
-        # Whether the latest write was in a caller's block: what it wrote belongs to that block.
-        self._held = False
+        self._in_block = False
 
     def __enter__(self) -> Self:
         self._buffer.open()
+        self._in_block = self._store._is_in_block()
         return self
 
     def __exit__(
@@ -46,103 +51,102 @@ class EventWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._changed:
+        with self._buffer.lock:
             self._buffer.is_open = False
             self._changed.notify_all()
+        # In a block that was begun later, this thread may hold the very lock that the other waits
+        # for: whoever is second finds the events stored.
+        alone = self._in_block or not self._store._is_in_block()
         try:
-            if self._thread is not None and not self._store._is_in_block():
+            if self._thread is not None and alone:
                 self._thread.join()
         finally:
-            self.flush()
+            self._buffer.store(self._append, raising=True, alone=alone)
 
     def write(self, event: Event) -> None:
         """Take `event`: it is stored with the next batch. Blocks while too much is not stored.
 
         The event is checked and copied now. Raises `ValidationError` for what cannot be stored,
-        or for another session's event; the event is not taken then. Raises the error of an
-        earlier batch that could not be stored, once; its `unwritten_events` are all that is not
-        stored, this event too, in order: they are the caller's again, to be appended later, say.
+        for another session's event, and where the writer was opened in a transaction and this is
+        another one or none, or the other way round; the event is not taken then. Raises the
+        error of a batch that could not be stored, once, to whoever comes next; its
+        `unwritten_events` are all that is not stored, this event too, in order: they are the
+        caller's again, to be appended later, say.
         """
         record = self._buffer.checked(event)
-        in_block = self._store._is_in_block()
-        with self._changed:
-            if not in_block:
-                self._changed.wait_for(lambda: not self._buffer.is_full)
-            self._held = in_block
-            if self._buffer.add(record) and not in_block:
+        self._check_block()
+        # Not `with self._changed`: Ctrl-C may come when that has the lock and is not entered.
+        with self._buffer.lock:
+            if not self._in_block:
                 self._start()
+            if self._buffer.add(record):
                 self._changed.notify_all()
-        if in_block and self._buffer.is_due:
+        is_due = self._buffer.seconds_left() == 0
+        if self._buffer.is_full or (self._in_block and is_due):
             self.flush()
 
     def flush(self) -> None:
         """Store what was written, and return when it is; raises as `write()` does."""
-        # In a block this thread may hold the lock that the other thread's append waits for. So
-        # it appends what that one has taken as well, and whoever is later finds it stored.
-        in_block = self._store._is_in_block()
-        with self._changed:
-            if not in_block:
-                self._changed.wait_for(lambda: not self._buffer.taken)
-            self._buffer.raise_failure()
-            batch = self._buffer.take()
-        self._store_batch(batch)
-        with self._changed:
-            self._buffer.raise_failure()
+        self._check_block()
+        self._buffer.store(self._append, raising=True)
+
+    def _check_block(self) -> None:
+        # One that is written to in and out of a block could not say what a rollback undoes.
+        if self._store._is_in_block() != self._in_block:
+            raise ValidationError(
+                "the writer was opened outside of this atomic() block: open it inside."
+                if not self._in_block
+                else "the writer was opened inside an atomic() block: write to it there."
+            )
 
     def _start(self) -> None:
-        if self._thread is None:
-            run = copy_context().run
-            self._thread = threading.Thread(
-                target=run, args=(self._work,), name="asm_store.writer", daemon=True
-            )
-            self._thread.start()
+        """Also anew, in the child of a fork."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        run = copy_context().run
+        thread = threading.Thread(target=run, args=(self._work,), daemon=True)
+        thread.name = "asm_store.writer"
+        thread.start()
+        self._thread = thread
 
     def _work(self) -> None:
         try:
-            while batch := self._next_batch():
-                self._store_batch(batch)
+            while self._wait_until_due():
+                self._buffer.store(self._append, raising=False)
         finally:
             connections.close_all()  # this thread's own
 
-    def _next_batch(self) -> list[Event]:
-        """The batch that is due; empty when the writer is closed."""
-        with self._changed:
+    def _wait_until_due(self) -> bool:
+        """False when the writer is closed: who closed it stores the rest."""
+        with self._buffer.lock:
             while self._buffer.is_open:
-                left = math.inf if self._held else self._buffer.seconds_left()
-                if left == 0:
-                    return self._buffer.take()
+                if (left := self._buffer.seconds_left()) == 0:
+                    return True
                 self._changed.wait(None if left == math.inf else left)
-        return []
+        return False
 
-    def _store_batch(self, batch: list[Event]) -> None:
-        failure: BaseException | None = None
-        try:
-            if batch:
-                self._store._append(batch, None)
-        except BaseException as error:
-            failure = error
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            with self._changed:
-                self._buffer.settle(batch, failure)
-                self._changed.notify_all()
+    def _append(self, batch: list[Event]) -> None:
+        self._store._append(batch, None)
 
 
 class AsyncEventWriter:
     """Made by `BaseSessionStore.awriter()`; tasks of one event loop may share it.
 
-    It appends in the thread that Django's ORM runs in, and so in the block of an async test.
+    A task of its own stores the batches that are due, in the thread that Django's ORM runs in,
+    and so in the block of an async test.
     """
 
     def __init__(self, store: _Appender, buffer: Buffer) -> None:
         self._store = store
         self._buffer = buffer
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._context = Context()
 
     async def __aenter__(self) -> Self:
         self._buffer.open()
+        # Not that of the first write, which may be within an async_to_sync() that ends.
+        self._context = copy_context()
         return self
 
     async def __aexit__(
@@ -152,58 +156,55 @@ class AsyncEventWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._buffer.is_open = False
-        try:
-            async with self._changed:
-                self._changed.notify_all()
-            if self._task is not None:
-                await asyncio.wait([self._task])
-        finally:
-            await self.flush()
+        self._news.set()
+        interrupted: asyncio.CancelledError | None = None
+        # In a task that a second cancellation of this one does not end.
+        closing = asyncio.create_task(self._close())
+        while not closing.done():
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError as cancelled:
+                interrupted = cancelled
+            if closing.done() and closing.cancelled():  # as asyncio.run() cancels every task
+                closing = asyncio.create_task(self._close())
+        closing.result()
+        if interrupted is not None:
+            raise interrupted
+
+    async def _close(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        await self._store_all(raising=True)
 
     async def write(self, event: Event) -> None:
         """As `EventWriter.write()`; it is this task only that waits."""
         record = self._buffer.checked(event)
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._buffer.is_full)
-            if self._buffer.add(record):
-                self._task = self._task or asyncio.create_task(self._work())
-                self._changed.notify_all()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work(), context=self._context)
+        if self._buffer.add(record):
+            self._news.set()
+        if self._buffer.is_full:
+            await self.flush()
 
     async def flush(self) -> None:
         """Store what was written, and return when it is; raises as `write()` does."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._buffer.taken)
-            self._buffer.raise_failure()
-            batch = self._buffer.take()
-        await self._store_batch(batch)
-        self._buffer.raise_failure()
+        await self._store_all(raising=True)
 
     async def _work(self) -> None:
-        while batch := await self._next_batch():
-            await self._store_batch(batch)
+        while self._buffer.is_open:
+            left = self._buffer.seconds_left()
+            if left == 0:
+                await self._store_all(raising=False)
+                continue
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left == math.inf else left):
+                    await self._news.wait()
 
-    async def _next_batch(self) -> list[Event]:
-        """The batch that is due; empty when the writer is closed."""
-        async with self._changed:
-            while self._buffer.is_open:
-                left = self._buffer.seconds_left()
-                if left == 0:
-                    return self._buffer.take()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(None if left == math.inf else left):
-                        await self._changed.wait()
-        return []
+    async def _store_all(self, *, raising: bool) -> None:
+        # What there is, is taken in that thread: it serves one after the other, and the second
+        # finds nothing left to store.
+        await sync_to_async(self._buffer.store)(self._append, raising=raising)
 
-    async def _store_batch(self, batch: list[Event]) -> None:
-        failure: BaseException | None = None
-        try:
-            if batch:
-                await sync_to_async(self._store._append)(batch, None)
-        except BaseException as error:
-            failure = error
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._buffer.settle(batch, failure)
-            async with self._changed:
-                self._changed.notify_all()
+    def _append(self, batch: list[Event]) -> None:
+        self._store._append(batch, None)

@@ -1,12 +1,13 @@
 """Adaptive polling, as steps: what was found, and pauses in between.
 
 The steps are one sync generator that only asks the database; who drives it decides how a pause is
-slept. So a waiting task holds neither a thread nor a transaction that an append would need.
+slept. So a waiting task leaves the event loop, and the thread that Django's ORM runs in, to others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ class Polling:
 
     def pause(self) -> Pause:
         """The next pause; the last one ends with the timeout."""
-        seconds, self._next = self._next, min(self._next * 2, LONGEST_PAUSE)
+        # With jitter: those who wait for the same session should not all ask at once.
+        seconds = self._next * random.uniform(0.75, 1.25)  # noqa: S311
+        self._next = min(self._next * 2, LONGEST_PAUSE)
         return Pause(max(0.0, min(seconds, self._left())))
 
     def _left(self) -> float:

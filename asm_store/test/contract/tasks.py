@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 
 from ...exceptions import RunNotFound, SessionNotFound, ValidationError
 from ...models import Event, Session
@@ -175,6 +175,11 @@ class Tasks(ContractCase):
         self.assert_log(session)
 
     def test_a_cancelled_task_flushes_what_it_wrote(self) -> None:
+        for cancels in (1, 2, 5):
+            with self.subTest(cancels=cancels):
+                self.cancelled(cancels)
+
+    def cancelled(self, cancels: int) -> None:
         session = self.add_session()
         events = self.events(session, 5)
 
@@ -193,12 +198,34 @@ class Tasks(ContractCase):
             for each in asyncio.all_tasks() - {asyncio.current_task()}:
                 if each is task or "_work" in repr(each.get_coro()):
                     each.cancel()
+            for _ in range(cancels - 1):  # As an outer time limit does, while the first is handled.
+                await asyncio.sleep(0)
+                task.cancel()
             with self.assertRaises(asyncio.CancelledError):
                 await task
 
         self.run_tasks(scenario)
         self.assertEqual(ids(self.store.get_events(session.pk)), ids(events))
         self.assert_log(session)
+
+    def test_a_sync_helper_may_write_for_its_task(self) -> None:
+        session = self.add_session()
+        events = self.events(session, 120)
+
+        async def scenario() -> None:
+            async with self.store.awriter(session.pk, max_events=2, max_delay=0) as writer:
+
+                def helper(some: list[Event]) -> None:
+                    for event in some:
+                        async_to_sync(writer.write)(event)
+
+                await sync_to_async(helper)(events[:60])
+                for event in events[60:70]:
+                    await writer.write(event)
+                await sync_to_async(helper)(events[70:])
+
+        self.run_tasks(scenario)
+        self.assertEqual(ids(self.store.get_events(session.pk)), ids(events))
 
     def test_a_failed_async_flush_raises_with_the_events(self) -> None:
         session = self.add_session()
@@ -245,8 +272,8 @@ class Tasks(ContractCase):
         async def produce() -> None:
             async with self.store.awriter(session.pk, max_events=1) as writer:
                 for event in events:
-                    await writer.write(event)
                     ticks.append(1)
+                    await writer.write(event)
 
         async def scenario() -> None:
             producer = asyncio.create_task(produce())

@@ -7,8 +7,8 @@ from contextlib import ExitStack, suppress
 from functools import partial
 
 from ...backends.writing import EventWriter
-from ...exceptions import RunNotFound
-from ...models import Event, Session
+from ...exceptions import RunNotFound, ValidationError
+from ...models import Event
 from ..factories import make_event, make_run
 from .base import ContractCase, ids, needs, numbers
 from .transactions import Undo
@@ -81,38 +81,43 @@ class WritersInBlocks(ContractCase):
         self.assert_log(session)
 
     @needs("supports_transactions")
-    def test_a_block_inside_does_not_wait_for_the_batch_outside(self) -> None:
-        """It may hold the very lock that this batch waits for."""
-        for ends_inside in (False, True):
-            session = self.add_session()
-            events = [make_event(session) for _ in range(4)]
-            writer = self.store.writer(session.pk, max_events=1, max_delay=60)
-            with ExitStack() as stack:
-                stack.enter_context(writer)
-                with self.atomic():
-                    first = self.append(session)
-                    # As if it had been written right before: its thread cannot store it now.
-                    start(partial(self.write_all, writer, events[:2])).result()
-                    self.write_all(writer, events[2:])
-                    self.assertEqual(self.log(session), [first.pk, *ids(events)])
-                    if ends_inside:
-                        stack.close()
-            self.assertEqual(self.log(session), [first.pk, *ids(events)])
-            self.assert_log(session)
+    def test_a_writer_is_either_in_a_block_or_not(self) -> None:
+        session = self.add_session()
+        with self.store.writer(session.pk, max_delay=60) as writer:
+            writer.write(make_event(session))
+            with self.atomic():
+                with self.refused(ValidationError):
+                    writer.write(make_event(session))
+                with self.refused(ValidationError):
+                    writer.flush()
+            writer.write(make_event(session))
+        self.assertEqual(numbers(self.store.get_events(session.pk)), [1, 2])
+        with ExitStack() as stack:
+            with self.atomic():
+                writer = stack.enter_context(self.store.writer(session.pk, max_delay=60))
+                writer.write(make_event(session))
+            with self.refused(ValidationError):
+                writer.write(make_event(session))
+        self.assertEqual(numbers(self.store.get_events(session.pk)), [1, 2, 3])
+        self.assert_log(session)
+
+    @needs("supports_transactions")
+    def test_the_end_of_a_writer_in_a_later_block_does_not_wait_for_its_thread(self) -> None:
+        """The block holds the very lock that the thread waits for."""
+        session = self.add_session()
+        events = [make_event(session) for _ in range(4)]
+        with ExitStack() as stack:
+            writer = stack.enter_context(self.store.writer(session.pk, max_events=1))
+            with self.atomic():
+                first = self.append(session)
+                # As if it had been written right before: its thread cannot store it now.
+                start(partial(self.write_all, writer, events)).result()
+                stack.close()
+                self.assertEqual(ids(self.store.get_events(session.pk)), [first.pk, *ids(events)])
+        self.assertEqual(ids(self.store.get_events(session.pk)), [first.pk, *ids(events)])
+        self.assert_log(session)
 
     @staticmethod
     def write_all(writer: EventWriter, events: list[Event]) -> None:
         for event in events:
             writer.write(event)
-
-    def log(self, session: Session) -> list[str]:
-        return ids(self.store.get_events(session.pk))
-
-    @needs("supports_transactions")
-    def test_after_a_block_the_rest_is_stored_at_the_end(self) -> None:
-        session = self.add_session()
-        with self.store.writer(session.pk, max_delay=60) as writer:
-            with self.atomic():
-                writer.write(make_event(session))
-            writer.write(make_event(session))
-        self.assertEqual(numbers(self.store.get_events(session.pk)), [1, 2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...exceptions import RunNotFound, SessionDeleted, SessionNotFound, StoreError, ValidationError
@@ -134,6 +134,7 @@ class Writers(ContractCase):
                 writer.write(event)
         self.assertEqual(self.stored_ids(session), [])
         self.assertEqual(ids(caught.exception.unwritten_events), ids(events))
+        self.assertEqual(numbers(caught.exception.unwritten_events), [None] * 3)
         mend()
         self.store.append_events(caught.exception.unwritten_events)
         self.store.append_events(caught.exception.unwritten_events)
@@ -219,10 +220,10 @@ class Writers(ContractCase):
         def produce() -> None:
             with self.store.writer(session.pk, max_events=2) as writer:
                 for event in events:
-                    writer.write(event)
                     taken.append(event)
                     if len(taken) == 20:
                         full.set()
+                    writer.write(event)
 
         with self.held(session):
             producer = start(produce)
@@ -257,6 +258,29 @@ class Writers(ContractCase):
         for events in written:
             mine = set(ids(events))
             self.assertEqual([one for one in stored if one in mine], ids(events))
+
+    def test_what_was_taken_before_the_end_is_stored(self) -> None:
+        session = self.add_session()
+        taken: list[Event] = []
+        ready = threading.Barrier(4)
+        writer = self.store.writer(session.pk, max_events=20, max_delay=0.001)
+
+        def write_until_closed() -> None:
+            ready.wait(SECONDS)
+            with suppress(ValidationError):
+                while True:
+                    event = make_event(session)
+                    writer.write(event)
+                    taken.append(event)
+
+        with writer:
+            workers = [start(write_until_closed) for _ in range(3)]
+            ready.wait(SECONDS)
+            while len(taken) < 50:
+                writer.flush()
+        for worker in workers:
+            worker.result()
+        self.assertEqual(set(self.stored_ids(session)), set(ids(taken)))
 
     def test_no_thread_is_left(self) -> None:
         session = self.add_session()

@@ -6,6 +6,7 @@ package's `ValidationError`. It runs before any SQL, so that the verdict is the 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Col
 
 from . import conf
 from .events.sanitizing import Encoder, Sanitizer, clean_number, has_unstorable, shown
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from django.db.backends.ddl_references import Statement
 
 MAX_ID_LENGTH = 255
+DECODER = json.JSONDecoder()
 MAX_BIGINT = 2**63 - 1
 
 
@@ -278,6 +281,12 @@ class PayloadField(PreparedField, models.JSONField):
         if connection.vendor == "mysql":
             return {**parameters, "collation": "utf8mb4_bin"}
         return parameters
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        # Of a whole column it is what Django's does, which is slower.
+        if type(value) is str and type(expression) is Col:
+            return DECODER.decode(value)
+        return super().from_db_value(value, expression, connection)
 
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> Any:
         return sanitizer.json(value)

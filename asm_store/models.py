@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -69,11 +70,10 @@ class Record(models.Model):
             raise ValidationError("the record was loaded with only some of its columns.")
         sanitizer = Sanitizer(conf.max_event_bytes())
         copy = self._copy()
-        for field in self._meta.concrete_fields:
-            assert isinstance(field, fields.PreparedField)
-            if only is None or field.attname in only:
-                value = copy.__dict__[field.attname]
-                copy.__dict__[field.attname] = field.prepare(value, sanitizer)
+        columns = copy.__dict__
+        for name, prepare in _preparations(type(self)).items():
+            if only is None or name in only:
+                columns[name] = prepare(columns[name], sanitizer)
         copy.count_replaced(sanitizer.replaced)
         copy.json_bytes = sanitizer.json_bytes
         return copy
@@ -95,10 +95,20 @@ class Record(models.Model):
     def _copy(self) -> Self:
         # Not Model.__init__: it is slow, and sends signals for what is no new object.
         copy = type(self).__new__(type(self))
-        names = (field.attname for field in self._meta.concrete_fields)
-        copy.__dict__.update({name: self.__dict__[name] for name in names})
+        columns = self.__dict__
+        copy.__dict__.update({name: columns[name] for name in _preparations(type(self))})
         copy._state = ModelState()
         return copy
+
+
+@cache
+def _preparations(kind: type[Record]) -> dict[str, Callable[[Any, Sanitizer], Any]]:
+    """How each column of a record is made storable, by its name."""
+    return {
+        field.attname: field.prepare
+        for field in kind._meta.concrete_fields
+        if isinstance(field, fields.PreparedField)
+    }
 
 
 def _exported(value: Any) -> Any:

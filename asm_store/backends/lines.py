@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC
+from json.encoder import encode_basestring
 from typing import Any
 
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from ..events.sanitizing import ENCODER
 from ..querysets import EventQuerySet
 
 COLUMNS = (
@@ -24,7 +24,8 @@ def of(events: EventQuerySet) -> list[tuple[int, bytes]]:
 
 
 def _text(value: str | None) -> str:
-    return "null" if value is None else ENCODER.encode(value)
+    # What an Encoder does with a string, without its overhead.
+    return "null" if value is None else encode_basestring(value)
 
 
 def _line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .appends import Appends
 from .batches import Batches
 from .columns import Columns
+from .deadlocks import Deadlocks
 from .deletion_races import DeletionRaces
 from .expected import ExpectedSequence
 from .flush import Flush
@@ -19,6 +20,7 @@ from .runs import Runs
 from .sessions import Sessions
 from .signals import Signals
 from .streams import Streams
+from .switches import Switches
 from .tasks import Tasks
 from .transactions import Transactions
 from .twins import Twins
@@ -51,6 +53,8 @@ class SessionStoreContract(
     Transactions,
     Waits,
     Interleavings,
+    Deadlocks,
+    Switches,
     Races,
     DeletionRaces,
     ProcessRaces,

@@ -81,6 +81,13 @@ class Batches(ContractCase):
         self.assert_log(session, stored)
         self.assertEqual(self.append(session).sequence_number, 3)
 
+    def test_the_answers_for_a_double_are_two_instances(self) -> None:
+        event = make_event(self.add_session(), data={"list": [1]})
+        for _ in ("new", "stored"):
+            first, second = self.store.append_events([event, event])
+            first.data["list"].append(2)
+            self.assertEqual(second.data, {"list": [1]})
+
     def test_doubles_against_the_table_are_returned_as_stored(self) -> None:
         session = self.add_session()
         old = self.append(session, data={"a": 1})

@@ -241,7 +241,9 @@ class Sessions(ContractCase):
         event = self.append(session)
         self.store.delete_session(session.pk)
         self.store.save_session(session)
-        self.assertEqual(self.append(session, id=event.pk).sequence_number, 1)
+        stored = self.append(session, id=event.pk)
+        self.assertEqual(stored.sequence_number, 1)
+        self.assert_log(session, [stored])
 
     def test_a_stale_save_after_delete_makes_a_new_session(self) -> None:
         session = self.add_session()

@@ -175,6 +175,20 @@ class Signals(ContractCase):
             raise ZeroDivisionError
         self.assertEqual((saved, appended), ([], []))
 
+    @needs("supports_transactions")
+    def test_what_a_block_changes_later_is_not_told(self) -> None:
+        with (
+            heard(signals.session_saved) as saved,
+            heard(signals.events_appended) as appended,
+            self.atomic(),
+        ):
+            session = self.add_session(metadata={"list": [1]})
+            event = self.append(session, data={"list": [1]})
+            session.metadata["list"].append(2)
+            event.data["list"].append(2)
+        self.assertEqual(saved[0]["session"].metadata, {"list": [1]})
+        self.assertEqual(appended[0]["events"][0].data, {"list": [1]})
+
     # Errors
 
     def test_errors_have_codes_and_builtin_bases(self) -> None:

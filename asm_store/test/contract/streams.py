@@ -14,9 +14,10 @@ from ...backends.base import BaseSessionStore
 from ...exceptions import InvalidEventType, SessionNotFound, ValidationError
 from ...models import Event, Session
 from ..factories import make_event, make_run
-from .base import ContractCase, ids, numbers, states
+from .base import ContractCase, ids, needs, numbers, states
+from .interleavings import GRACE, Interruption
 from .values import BAD_IDS, BAD_POSITIONS
-from .workers import SECONDS, start
+from .workers import SECONDS, Worker, start
 
 BAD_SECONDS: tuple[Any, ...] = (
     -0.001, float("nan"), float("inf"), 10**10, True, "1", [1],
@@ -189,7 +190,7 @@ class Streams(ContractCase):
         session = self.add_session()
         self.append(session)
         store, blocked = self.looking(3)
-        follower = start(lambda: list(store.stream_events(session.pk)))
+        follower = start(lambda: list(store.stream_events(session.pk, idle_timeout=SECONDS)))
         self.assertTrue(blocked.wait(SECONDS))
         self.append(session)
         self.store.append_events([make_event(session)] * 2 + [make_event(session)])
@@ -209,7 +210,25 @@ class Streams(ContractCase):
                 lambda: self.complete(session, make_event(session), make_event(session)),  # noqa: B023
             )
             with self.subTest(look=look), self.quickly():
-                self.assertEqual(numbers(store.stream_events(session.pk)), [1, 2, 3])
+                found = store.stream_events(session.pk, idle_timeout=SECONDS)
+                self.assertEqual(numbers(found), [1, 2, 3])
+
+    @needs("using")
+    def test_a_stream_misses_nothing_that_comes_between_two_statements(self) -> None:
+        position = statements = 0
+        while position <= statements:
+            session = self.add_session()
+            self.append(session)
+            worker = Worker(
+                lambda: self.complete(session, make_event(session), make_event(session))  # noqa: B023
+            )
+            interruption = Interruption(worker, position)
+            with connections[str(self.database)].execute_wrapper(interruption):
+                found = self.streamed(session, idle_timeout=GRACE)
+            if (statements := interruption.statements) > position:
+                worker.result()
+                self.assertEqual(found, [1, 2, 3], f"it came before statement {position}")
+            position += 1
 
     def test_a_stream_of_one_type_misses_nothing_either(self) -> None:
         for look in range(1, 7):
@@ -218,7 +237,7 @@ class Streams(ContractCase):
             last = [make_event(session), make_event(session, type="run_completed")]
             before_look(store, look, lambda: self.complete(session, *last))  # noqa: B023
             with self.subTest(look=look), self.quickly():
-                found = store.stream_events(session.pk, type="run_completed")
+                found = store.stream_events(session.pk, type="run_completed", idle_timeout=SECONDS)
                 self.assertEqual(numbers(found), [3])
 
     def test_a_stream_ends_after_its_idle_time(self) -> None:
@@ -242,18 +261,18 @@ class Streams(ContractCase):
     def test_a_soft_deleted_session_is_streamed_to_its_end(self) -> None:
         session = self.add_session()
         self.append(session)
-        stream = self.store.stream_events(session.pk)
+        stream = self.store.stream_events(session.pk, idle_timeout=SECONDS)
         self.assertEqual(next(stream).sequence_number, 1)
         self.append(session)
         self.store.soft_delete_session(session.pk)
         with self.quickly():
             self.assertEqual(numbers(stream), [2])
-            self.assertEqual(numbers(self.store.stream_events(session.pk)), [1, 2])
+            self.assertEqual(self.streamed(session, idle_timeout=SECONDS), [1, 2])
 
     def test_a_stream_ends_with_a_hard_delete(self) -> None:
         session = self.add_session()
         self.append(session)
-        stream = self.store.stream_events(session.pk)
+        stream = self.store.stream_events(session.pk, idle_timeout=SECONDS)
         self.assertEqual(next(stream).sequence_number, 1)
         self.store.delete_session(session.pk)
         with self.quickly():
@@ -263,7 +282,7 @@ class Streams(ContractCase):
         session = self.add_session()
         self.append(session)
         self.append(session)
-        stream = self.store.stream_events(session.pk)
+        stream = self.store.stream_events(session.pk, idle_timeout=SECONDS)
         self.assertEqual([next(stream).sequence_number for _ in range(2)], [1, 2])
         self.store.delete_session(session.pk)
         self.add_session(id=session.pk)
@@ -278,7 +297,7 @@ class Streams(ContractCase):
     def test_a_stream_holds_no_transaction(self) -> None:
         session = self.add_session()
         self.append(session)
-        stream = self.store.stream_events(session.pk)
+        stream = self.store.stream_events(session.pk, idle_timeout=SECONDS)
         next(stream)
         if self.database is not None:
             self.assertFalse(connections[self.database].in_atomic_block)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+from unittest import mock
 
 from asgiref.sync import async_to_sync, sync_to_async
 
 from ...exceptions import RunNotFound, SessionNotFound, ValidationError
 from ...models import Event, Session
+from ...waiting import polling
 from ..factories import make_event, make_run
 from .base import ContractCase, ids, needs, numbers, states
 from .streams import before_look
@@ -21,6 +24,8 @@ from .workers import SECONDS, start
 # More than the threads that an event loop has for waiting.
 CROWD = 40
 LIMIT = SECONDS / 2
+# Much longer than what is done meanwhile takes.
+PAUSE = 4.0
 
 
 class Tasks(ContractCase):
@@ -67,6 +72,23 @@ class Tasks(ContractCase):
                 self.assertEqual(numbers(found), [1, 2, 3])
 
         self.run_tasks(scenario)
+
+    def test_a_waiting_task_leaves_the_thread_of_the_orm(self) -> None:
+        session = self.add_session()
+
+        async def scenario() -> float:
+            waiter = asyncio.create_task(self.store.aget_events(session.pk, wait_timeout=SECONDS))
+            began = time.monotonic()
+            for _ in range(3):  # After the first one the waiter has looked in vain, and waits.
+                await self.store.aget_latest_sequence(session.pk)
+            waiter.cancel()
+            return time.monotonic() - began
+
+        with (
+            mock.patch.object(polling, "SHORTEST_PAUSE", PAUSE),
+            mock.patch.object(polling, "LONGEST_PAUSE", PAUSE),
+        ):
+            self.assertLess(self.run_tasks(scenario), PAUSE / 2)
 
     async def follow(self, session: Session, **options: Any) -> list[Event]:
         return [event async for event in self.store.astream_events(session.pk, **options)]

@@ -294,6 +294,16 @@ class Waits(ContractCase):
         self.assertEqual(self.store.get_session(session.pk).tags, ["a", "b"])
 
     @needs("supports_transactions")
+    def test_a_block_that_has_read_saves_what_is_deleted(self) -> None:
+        session = self.add_session()
+        with self.atomic():
+            deleted = self.block_that_has_read(
+                session, lambda: self.store.soft_delete_session(session.pk)
+            )
+            saved = self.store.save_session(session)
+        self.assertEqual(saved.deleted_at, deleted.deleted_at)
+
+    @needs("supports_transactions")
     def test_a_block_that_has_read_does_not_append_to_what_is_deleted(self) -> None:
         for delete, error in (
             (self.store.soft_delete_session, SessionDeleted),

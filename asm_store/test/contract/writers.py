@@ -151,11 +151,42 @@ class Writers(ContractCase):
                 for _ in range(1000):  # At the latest when it would have to block.
                     written.append(make_event(session))
                     writer.write(written[-1])
+                    threading.Event().wait(0.005)  # Mostly sooner.
             self.assertEqual(ids(caught.exception.unwritten_events), ids(written))
             mend()
             for event in caught.exception.unwritten_events:
                 writer.write(event)
         self.assertEqual(self.stored_ids(session), ids(written))
+
+    def test_what_an_error_gave_back_is_not_stored_all_the_same(self) -> None:
+        session = self.add_session()
+        events, mend = self.failing(session)
+        with self.store.writer(session.pk, max_events=3) as writer:
+            with self.assertRaises(RunNotFound):
+                for event in events:
+                    writer.write(event)
+                for _ in range(1000):
+                    writer.write(make_event(session))
+            mend()
+        self.assertEqual(self.stored_ids(session), [])
+
+    def test_an_interrupted_flush_loses_nothing(self) -> None:
+        session = self.add_session()
+        events = self.events(session, 3)
+        append = self.store._append
+
+        def interrupted(*arguments: Any) -> Any:
+            self.store._append = append  # type: ignore[method-assign]
+            raise KeyboardInterrupt
+
+        with self.store.writer(session.pk, max_delay=SECONDS) as writer:
+            for event in events[:2]:
+                writer.write(event)
+            self.store._append = interrupted  # type: ignore[method-assign]
+            with self.assertRaises(KeyboardInterrupt):
+                writer.flush()
+            writer.write(events[2])
+        self.assertEqual(self.stored_ids(session), ids(events))
 
     def test_a_failed_flush_raises_over_the_blocks_own_exception(self) -> None:
         session = self.add_session()

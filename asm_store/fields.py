@@ -82,7 +82,8 @@ def clean_time(value: object, name: str) -> datetime:
         moment = None
     if moment is None or moment.year < 1000:  # MySQL's DATETIME begins there
         raise ValidationError(f"{name}: the time {value.isoformat()} is out of range.")
-    return moment
+    # Not a subclass of datetime, which no database gives back.
+    return datetime.combine(moment.date(), moment.time(), UTC)
 
 
 def clean_whole_number(

@@ -241,9 +241,8 @@ class BaseSessionStore(EventReader):
         sanitizer = Sanitizer(conf.max_event_bytes())
         merging = arguments.json_mapping(provider_metadata, "provider_metadata", sanitizer)
         session_record = arguments.prepared_session(session)
-        arguments.prepared(run, Run)  # what is no good run is refused before it is merged
-        merged = run.copied()
-        merged.provider_metadata = {**run.provider_metadata, **merging}
+        merged = arguments.prepared(run, Run)
+        merged.provider_metadata = {**merged.provider_metadata, **merging}
         run_record = merged.prepared()
         run_record.count_replaced(sanitizer.replaced)
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]

@@ -36,7 +36,7 @@ class Tasks(ContractCase):
 
         return async_to_sync(limited)()
 
-    def events(self, session: Session, count: int) -> list[Event]:
+    def some_events(self, session: Session, count: int) -> list[Event]:
         return [make_event(session, data={"n": number}) for number in range(count)]
 
     def test_a_wait_in_a_task_is_ended_by_an_append_in_another(self) -> None:
@@ -64,7 +64,7 @@ class Tasks(ContractCase):
             ]
             followers = [asyncio.create_task(self.follow(session)) for _ in range(CROWD)]
             await asyncio.sleep(0)
-            await self.store.aappend_events(self.events(session, 3))
+            await self.store.aappend_events(self.some_events(session, 3))
             await self.store.aupdate_session(session.pk, status="completed")
             for found in await asyncio.gather(*waiters):
                 self.assertEqual(numbers(found), [1, 2, 3])
@@ -109,14 +109,14 @@ class Tasks(ContractCase):
 
     def test_an_async_stream_yields_stored_and_live_events(self) -> None:
         session = self.add_session()
-        self.store.append_events(self.events(session, 300))
+        self.store.append_events(self.some_events(session, 300))
 
         async def scenario() -> list[Event]:
             found: list[Event] = []
             async for event in self.store.astream_events(session.pk, after=1):
                 found.append(event)
                 if event.sequence_number == 300:
-                    await self.store.aappend_events(self.events(session, 5))
+                    await self.store.aappend_events(self.some_events(session, 5))
                 if event.sequence_number == 305:
                     await self.store.aupdate_session(session.pk, status="failed")
             return found
@@ -144,7 +144,7 @@ class Tasks(ContractCase):
 
     def test_lines_have_an_async_twin(self) -> None:
         session = self.add_session()
-        self.store.append_events(self.events(session, 40))
+        self.store.append_events(self.some_events(session, 40))
 
         async def scenario() -> list[bytes]:
             return [line async for line in self.store.aiter_events_json(session.pk, after=3)]
@@ -156,7 +156,7 @@ class Tasks(ContractCase):
     # awriter()
 
     def written(self, session: Session, count: int, **options: Any) -> list[Event]:
-        events = self.events(session, count)
+        events = self.some_events(session, count)
 
         async def scenario() -> None:
             async with self.store.awriter(session.pk, **options) as writer:
@@ -185,7 +185,7 @@ class Tasks(ContractCase):
                     numbers(await store.aget_events(session.pk, wait_timeout=SECONDS)), [1]
                 )
             async with store.awriter(session.pk, max_delay=SECONDS, max_events=2) as writer:
-                for event in self.events(session, 2):
+                for event in self.some_events(session, 2):
                     await writer.write(event)
                 found = await store.aget_events(session.pk, after=2, wait_timeout=SECONDS)
                 self.assertEqual(numbers(found), [3])
@@ -203,7 +203,7 @@ class Tasks(ContractCase):
 
     def cancelled(self, cancels: int) -> None:
         session = self.add_session()
-        events = self.events(session, 5)
+        events = self.some_events(session, 5)
 
         async def produce(written: asyncio.Event) -> None:
             async with self.store.awriter(session.pk, max_delay=SECONDS) as writer:
@@ -232,7 +232,7 @@ class Tasks(ContractCase):
 
     def test_a_sync_helper_may_write_for_its_task(self) -> None:
         session = self.add_session()
-        events = self.events(session, 120)
+        events = self.some_events(session, 120)
 
         async def scenario() -> None:
             async with self.store.awriter(session.pk, max_events=2, max_delay=0) as writer:
@@ -278,7 +278,7 @@ class Tasks(ContractCase):
     @needs("supports_transactions")
     def test_a_full_async_writer_waits_alone(self) -> None:
         session, other = self.add_session(), self.add_session()
-        events = self.events(session, 30)
+        events = self.some_events(session, 30)
         locked, release = threading.Event(), threading.Event()
 
         def hold() -> None:

@@ -12,7 +12,7 @@ from ...models import Event
 from ..factories import make_event, make_run
 from .base import ContractCase, ids, needs, numbers
 from .transactions import Undo
-from .workers import start
+from .workers import SECONDS, start
 from .writers import GRACE
 
 
@@ -114,6 +114,9 @@ class WritersInBlocks(ContractCase):
                 start(partial(self.write_all, writer, events)).result()
                 stack.close()
                 self.assertEqual(ids(self.store.get_events(session.pk)), [first.pk, *ids(events)])
+        for thread in threading.enumerate():  # It ends by itself, and finds all stored.
+            if thread.name == "asm_store.writer":
+                thread.join(SECONDS)
         self.assertEqual(ids(self.store.get_events(session.pk)), [first.pk, *ids(events)])
         self.assert_log(session)
 

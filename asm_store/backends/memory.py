@@ -124,7 +124,8 @@ class InMemorySessionStore(BaseSessionStore):
         deleted_at = self._get_session(run.session_id).deleted_at
         stored = self._data.runs.get(run.id)
         if stored is not None and stored.session_id != run.session_id:
-            raise ValidationError(f"session_id: run {run.id} belongs to session {stored.session_id}.")
+            owner = stored.session_id
+            raise ValidationError(f"session_id: run {run.id} belongs to session {owner}.")
         if stored is None and deleted_at is not None:
             raise SessionDeleted(f"session {run.session_id} is soft-deleted: no new run.")
         self._data.runs[run.id] = run

@@ -182,7 +182,7 @@ class Writers(ContractCase):
         with self.store.writer(session.pk, max_delay=SECONDS) as writer:
             for event in events[:2]:
                 writer.write(event)
-            self.store._append = interrupted  # type: ignore[method-assign]
+            self.store._append = interrupted  # type: ignore[method-assign, assignment]
             with self.assertRaises(KeyboardInterrupt):
                 writer.flush()
             writer.write(events[2])

@@ -241,10 +241,11 @@ class BaseSessionStore(EventReader):
         sanitizer = Sanitizer(conf.max_event_bytes())
         merging = arguments.json_mapping(provider_metadata, "provider_metadata", sanitizer)
         session_record = arguments.prepared_session(session)
-        merged = arguments.prepared(run, Run)
-        merged.provider_metadata = {**merged.provider_metadata, **merging}
-        run_record = merged.prepared()
-        run_record.count_replaced(sanitizer.replaced)
+        run_record = arguments.prepared(run, Run)
+        if merging:
+            run_record.provider_metadata = {**run_record.provider_metadata, **merging}
+            run_record = run_record.prepared()
+            run_record.count_replaced(sanitizer.replaced)
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
         arguments.check_together(session_record, run_record, records)
         return self._flush(session_record, run_record, records)

@@ -25,8 +25,8 @@ AT_ONCE = 2
 LIMIT = 1200
 # Neither the parent's databases nor its measuring of coverage are the children's.
 _NOT_INHERITED = ("ASM_TEST_DATABASE_NAMES", "COVERAGE_", "PYTEST_")
-# Plugins that a trial does not need, and that cost time at its start.
-_WITHOUT = ("cacheprovider", "hypothesispytest", "xdist", "pytest_cov", "timeout")
+# Whatever else is installed costs time at each start.
+_PLUGINS = ("-p", "pytest_django.plugin", "-p", "no:cacheprovider")
 # How long, in seconds, one test may take; and how long the suite itself waits for an answer.
 PATIENCE = 150
 HURRIED_PATIENCE = 15
@@ -68,9 +68,10 @@ class Forker:
 
     def __init__(self, number: int) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
+        own = {VARIABLE: _servers(f"defects_{number}"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         self.process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("forker.py")],
-            env={**inherited, VARIABLE: _servers(f"defects_{number}")},
+            env={**inherited, **own},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -82,10 +83,9 @@ class Forker:
     def run(self, directory: Path, tests: Iterable[str], patience: int) -> Verdict:
         """The verdict of pytest in that folder; an `AssertionError` with its output if it died."""
         log, result = directory / "log", directory / "result.json"
-        options = [part for plugin in _WITHOUT for part in ("-p", f"no:{plugin}")]
         order = {
             "directory": str(directory),
-            "arguments": [*options, "--tb=short", *tests],
+            "arguments": [*_PLUGINS, "--tb=short", *tests],
             "limit": LIMIT,
             "patience": patience,
             "log": str(log),

@@ -10,6 +10,9 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from .exceptions import ValidationError
+from .rates import PricingTable
+
 DEFAULT_STORE_ALIAS = "default"
 DEFAULT_BACKEND = "asm_store.backends.database.DatabaseSessionStore"
 
@@ -36,6 +39,16 @@ def retry_seconds() -> float:
     return float(value)
 
 
+def max_query_limit() -> int:
+    """`ASM_STORE_MAX_QUERY_LIMIT`: the largest `limit` of a query, in rows."""
+    value = getattr(settings, "ASM_STORE_MAX_QUERY_LIMIT", 1000)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
+        raise ImproperlyConfigured(
+            "ASM_STORE_MAX_QUERY_LIMIT must be a whole number from 1 to 1000000 (rows)."
+        )
+    return value
+
+
 def extra_event_types() -> frozenset[str]:
     """`ASM_STORE_EXTRA_EVENT_TYPES`: the project's own event types beside the built-in ones."""
     value = getattr(settings, "ASM_STORE_EXTRA_EVENT_TYPES", ())
@@ -47,6 +60,23 @@ def extra_event_types() -> frozenset[str]:
     return frozenset(value)
 
 
+def pricing() -> PricingTable:
+    """`ASM_STORE_PRICING`: the project's own rates, in USD per token, by provider and model."""
+    global _pricing  # noqa: PLW0603
+    value = getattr(settings, "ASM_STORE_PRICING", _NO_PRICING)
+    if value is not _pricing[0]:
+        try:
+            _pricing = value, PricingTable.parse(value, "ASM_STORE_PRICING")
+        except ValidationError as error:
+            raise ImproperlyConfigured(str(error)) from None
+    return _pricing[1]
+
+
+_NO_PRICING: dict[str, Any] = {}
+# The last value of the setting that was seen, and what was read from it: each run asks.
+_pricing: tuple[Any, PricingTable] = (_NO_PRICING, PricingTable())
+
+
 def _is_type_name(value: object) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= 64 and value.isprintable()
 
@@ -55,5 +85,7 @@ def _is_type_name(value: object) -> bool:
 SCALARS = {
     "ASM_STORE_MAX_EVENT_BYTES": max_event_bytes,
     "ASM_STORE_RETRY_SECONDS": retry_seconds,
+    "ASM_STORE_MAX_QUERY_LIMIT": max_query_limit,
     "ASM_STORE_EXTRA_EVENT_TYPES": extra_event_types,
+    "ASM_STORE_PRICING": pricing,
 }

@@ -59,8 +59,8 @@ class InvalidCursor(StoreError, ValueError):
     code = "invalid_cursor"
 
 
-class QueryError(StoreError, ValueError):
-    """The query cannot be asked of this database."""
+class QueryError(ValidationError):
+    """A filter, an order or a limit of a query is unknown or not acceptable."""
 
     code = "query_error"
 

@@ -311,6 +311,13 @@ class TagsField(PayloadField):
         return list(sanitizer.json(value))
 
 
+def generated_float(expression: models.Expression) -> models.GeneratedField:
+    """A column that the database makes of others of the row, and stores."""
+    return models.GeneratedField(
+        expression=expression, output_field=models.FloatField(), db_persist=True
+    )
+
+
 class PartialIndex(models.Index):
     """An index over the rows that match `where`; over all rows where MySQL knows no such index.
 

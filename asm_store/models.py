@@ -17,6 +17,7 @@ from . import conf, fields
 from .events.sanitizing import Sanitizer, clean_number, shown
 from .events.types import EventType
 from .exceptions import ValidationError
+from .expressions import TokenCount, total_tokens
 from .querysets import EventQuerySet, RunQuerySet, SessionQuerySet, SessionSequenceQuerySet
 
 SANITIZED = "_sanitized"
@@ -36,10 +37,7 @@ class Record(models.Model):
 
     def to_dict(self) -> dict[str, Any]:
         """Every column by its name, JSON-ready: times as ISO 8601 with microseconds and +00:00."""
-        return {
-            field.attname: _exported(getattr(self, field.attname))
-            for field in self._meta.concrete_fields
-        }
+        return {name: _exported(getattr(self, name)) for name in _preparations(type(self))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -50,11 +48,10 @@ class Record(models.Model):
         """
         if not isinstance(data, Mapping):
             raise ValidationError(f"{cls.__name__}: expected a mapping, got {shown(data)}.")
-        columns = {field.attname: field for field in cls._meta.concrete_fields}
-        unknown = [shown(name) for name in data if name not in columns]
+        unknown = [shown(name) for name in data if name not in _preparations(cls)]
         if unknown:
             raise ValidationError(f"{cls.__name__} has no {', '.join(unknown)}.")
-        times = {name for name, field in columns.items() if isinstance(field, models.DateTimeField)}
+        times = {f.name for f in cls._meta.concrete_fields if isinstance(f, models.DateTimeField)}
         return cls(
             **{name: _parsed(name, data[name]) if name in times else data[name] for name in data}
         ).prepared()
@@ -66,7 +63,7 @@ class Record(models.Model):
         `metadata["_sanitized"]`. `only` names the columns to look at; the others are stored
         already, perhaps under a larger limit.
         """
-        if self.get_deferred_fields():
+        if not self.__dict__.keys() >= _preparations(type(self)).keys():
             raise ValidationError("the record was loaded with only some of its columns.")
         sanitizer = Sanitizer(conf.max_event_bytes())
         copy = self._copy()
@@ -219,6 +216,14 @@ class Run(Record):
     provider = fields.TextField(max_length=255, null=True, blank=True)
     provider_metadata = fields.MappingField(default=dict, blank=True)
     cost_usd = fields.CostField(null=True, blank=True)
+    # What `token_usage` says, as floats, for sums and for the order by tokens.
+    input_tokens = fields.generated_float(TokenCount("token_usage", "input_tokens"))
+    output_tokens = fields.generated_float(TokenCount("token_usage", "output_tokens"))
+    total_tokens = fields.generated_float(total_tokens("token_usage"))
+    cache_read_tokens = fields.generated_float(TokenCount("token_usage", "cache_read_tokens"))
+    cache_creation_tokens = fields.generated_float(
+        TokenCount("token_usage", "cache_creation_tokens")
+    )
 
     objects = RunQuerySet.as_manager()
 
@@ -231,6 +236,7 @@ class Run(Record):
             models.Index(fields=["started_at", "id"], name="asm_runs_started"),
             models.Index(fields=["status", "started_at", "id"], name="asm_runs_status"),
             models.Index(fields=["provider", "started_at", "id"], name="asm_runs_provider"),
+            models.Index(fields=["total_tokens", "id"], name="asm_runs_tokens"),
         ]
 
     def update_status(self, status: str) -> Self:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from django.db import models
 
+from .expressions import HasTags
+
 if TYPE_CHECKING:
     from .models import Event, Run, Session, SessionSequence  # noqa: F401  (the strings below)
 
@@ -16,6 +18,10 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def alive(self) -> Self:
         """Sessions that are not soft-deleted."""
         return self.filter(deleted_at__isnull=True)
+
+    def tagged(self, *tags: str) -> Self:
+        """Sessions that have all of these tags, at least one."""
+        return self.filter(HasTags(models.F("tags"), tags))
 
     def newest_first(self) -> Self:
         return self.order_by("-created_at", "-id")

@@ -63,6 +63,7 @@ def test_good_settings_are_quiet(quiet: Any) -> None:
     quiet.ASM_STORE_MAX_EVENT_BYTES = 100
     quiet.ASM_STORE_RETRY_SECONDS = 0
     quiet.ASM_STORE_EXTRA_EVENT_TYPES = ["plan_revised"]
+    quiet.ASM_STORE_PRICING = {"mine": {"default": {"input": 1e-6, "output": 2e-6}}}
 
     assert ids() == []
 
@@ -119,6 +120,7 @@ class TestE003:
             ("ASM_STORE_MAX_EVENT_BYTES", 0),
             ("ASM_STORE_RETRY_SECONDS", "soon"),
             ("ASM_STORE_EXTRA_EVENT_TYPES", "plan_revised"),
+            ("ASM_STORE_PRICING", {"mine": {"default": {"input": -1, "output": 1}}}),
         ],
     )
     def test_bad_value(self, quiet: Any, name: str, value: Any) -> None:

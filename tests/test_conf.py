@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from asm_store import conf
+from asm_store.rates import PricingTable
 
 DOCUMENTED = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -70,6 +71,24 @@ class TestRetrySeconds:
             conf.retry_seconds()
 
 
+class TestMaxQueryLimit:
+    def test_default(self) -> None:
+        assert conf.max_query_limit() == 1_000
+
+    @pytest.mark.parametrize("value", [1, 1_000_000])
+    def test_takes(self, value: int) -> None:
+        with override_settings(ASM_STORE_MAX_QUERY_LIMIT=value):
+            assert conf.max_query_limit() == value
+
+    @pytest.mark.parametrize("value", [0, -1, 1_000_001, 1.5, "8", None, True])
+    def test_refuses(self, value: Any) -> None:
+        with (
+            override_settings(ASM_STORE_MAX_QUERY_LIMIT=value),
+            pytest.raises(ImproperlyConfigured, match="ASM_STORE_MAX_QUERY_LIMIT must be"),
+        ):
+            conf.max_query_limit()
+
+
 class TestExtraEventTypes:
     def test_default(self) -> None:
         assert conf.extra_event_types() == frozenset()
@@ -93,6 +112,28 @@ class TestExtraEventTypes:
             pytest.raises(ImproperlyConfigured, match="ASM_STORE_EXTRA_EVENT_TYPES must be"),
         ):
             conf.extra_event_types()
+
+
+class TestPricing:
+    RATES = {"input": 3e-6, "output": 15e-6}
+
+    def test_default(self) -> None:
+        assert conf.pricing() == PricingTable()
+
+    @pytest.mark.parametrize("rates", [RATES, {**RATES, "cache_read": 0, "cache_creation": 0}])
+    def test_takes(self, rates: Any) -> None:
+        value = {"mine": {"default": rates}, "yours": {"models": {"m": rates}}, "theirs": {}}
+        with override_settings(ASM_STORE_PRICING=value):
+            assert sorted(conf.pricing().providers) == ["mine", "theirs", "yours"]
+            assert conf.pricing() is conf.pricing()  # read once, for all runs
+
+    @pytest.mark.parametrize("value", [None, [], {"mine": RATES}, {"mine": {"default": {}}}])
+    def test_refuses(self, value: Any) -> None:
+        with (
+            override_settings(ASM_STORE_PRICING=value),
+            pytest.raises(ImproperlyConfigured, match="ASM_STORE_PRICING"),
+        ):
+            conf.pricing()
 
 
 def test_every_setting_is_documented_and_no_other() -> None:

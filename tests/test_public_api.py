@@ -22,6 +22,9 @@ SNAPSHOT = Path(__file__).with_name("public_api.txt")
 MODULES = (
     "asm_store",
     "asm_store.models",
+    "asm_store.queries",
+    "asm_store.filters",
+    "asm_store.pricing",
     "asm_store.exceptions",
     "asm_store.signals",
     "asm_store.backends.base",

@@ -22,14 +22,15 @@ class TestDicts:
 
         assert type(again) is type(record)
         assert again.to_dict() == described
-        for field in record._meta.concrete_fields:
-            assert getattr(again, field.attname) == getattr(record, field.attname)
+        for name in described:
+            assert getattr(again, name) == getattr(record, name)
 
     @pytest.mark.parametrize("record", fullest(), ids=kind)
     def test_the_dict_has_exactly_the_columns(self, record: Record) -> None:
         described = record.to_dict()
 
-        assert list(described) == [field.attname for field in record._meta.concrete_fields]
+        fields = record._meta.concrete_fields
+        assert list(described) == [field.attname for field in fields if not field.generated]
         assert None not in described.values()
 
     def test_times_have_microseconds_and_an_offset(self) -> None:

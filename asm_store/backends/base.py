@@ -15,6 +15,7 @@ from ..events.sanitizing import Sanitizer
 from ..exceptions import RunNotFound, ValidationError
 from ..fields import clean_id, clean_whole_number
 from ..models import Event, Run, Session
+from ..pricing import calculate_cost
 from . import arguments
 from .buffering import Buffer
 from .reading import EventReader
@@ -168,10 +169,13 @@ class BaseSessionStore(EventReader):
     def save_run(self, run: Run) -> Run:
         """Store `run`, replacing every column of a stored one but its id.
 
-        Unknown session: `SessionNotFound`; a new run of a soft-deleted one: `SessionDeleted`; a
-        stored run of another session: `ValidationError`. Joins the caller's transaction.
+        Without a `cost_usd` it keeps the stored one; without either, a run that has ended gets
+        its price, when there is one (docs/costs.md). Unknown session: `SessionNotFound`; a new
+        run of a soft-deleted one: `SessionDeleted`; a stored run of another session:
+        `ValidationError`. Joins the caller's transaction.
         """
-        return self._save_run(arguments.prepared(run, Run))
+        record = arguments.prepared(run, Run)
+        return self._save_run(record, keep_cost=_priced(record))
 
     def get_run(self, run_id: str) -> Run:
         """The run; `RunNotFound` when it is not stored."""
@@ -235,8 +239,8 @@ class BaseSessionStore(EventReader):
         """Store a session, its run and that run's events in one transaction, all or nothing.
 
         `provider_metadata` is merged into the run's. Returns the stored events as
-        `append_events()` does. Ids that do not belong together: `ValidationError`. Joins the
-        caller's transaction.
+        `append_events()` does. The run's cost is as `save_run()` has it. Ids that do not belong
+        together: `ValidationError`. Joins the caller's transaction.
         """
         sanitizer = Sanitizer(conf.max_event_bytes())
         merging = arguments.json_mapping(provider_metadata, "provider_metadata", sanitizer)
@@ -248,7 +252,7 @@ class BaseSessionStore(EventReader):
             run_record.count_replaced(sanitizer.replaced)
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
         arguments.check_together(session_record, run_record, records)
-        return self._flush(session_record, run_record, records)
+        return self._flush(session_record, run_record, records, keep_cost=_priced(run_record))
 
     def writer(
         self, session_id: str, *, max_events: int = 100, max_delay: float = 0.1
@@ -326,7 +330,8 @@ class BaseSessionStore(EventReader):
     def _delete_session(self, session_id: str) -> None: ...
 
     @abstractmethod
-    def _save_run(self, run: Run) -> Run: ...
+    def _save_run(self, run: Run, *, keep_cost: bool) -> Run:
+        """Store `run`; with `keep_cost` a stored cost goes before the one that it has."""
 
     @abstractmethod
     def _get_run(self, run_id: str) -> Run: ...
@@ -343,7 +348,9 @@ class BaseSessionStore(EventReader):
     def _append(self, events: list[Event], expected_sequence: int | None) -> list[Event]: ...
 
     @abstractmethod
-    def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]: ...
+    def _flush(
+        self, session: Session, run: Run, events: list[Event], *, keep_cost: bool
+    ) -> list[Event]: ...
 
     @abstractmethod
     def _get_latest_sequence(self, session_id: str) -> int: ...
@@ -355,3 +362,14 @@ class BaseSessionStore(EventReader):
 
 def run_not_found(run_id: str) -> RunNotFound:
     return RunNotFound(f"run {run_id} is not stored.")
+
+
+def _priced(run: Run) -> bool:
+    """Give a run that has ended without a cost its price; whether a stored cost goes before."""
+    if run.cost_usd is not None:
+        return False
+    if run.status in Run.TERMINAL_STATUSES:
+        model = run.provider_metadata.get("model")
+        model = model if isinstance(model, str) else None
+        run.cost_usd = calculate_cost(run.token_usage, run.provider, model, at=run.started_at)
+    return True

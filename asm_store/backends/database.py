@@ -158,20 +158,27 @@ class DatabaseSessionStore(BaseSessionStore):
 
     # Runs
 
-    def _save_run(self, run: Run) -> Run:
+    def _save_run(self, run: Run, *, keep_cost: bool) -> Run:
         def body(*, locking: bool = False) -> Run:
             self._lock_counters([run.session_id])
             [deleted_at] = self._lock_session(run.session_id)
-            return self._store_run(run, deleted_at, locking=locking)
+            return self._store_run(run, deleted_at, keep_cost=keep_cost, locking=locking)
 
         return self._write(body, partial(body, locking=True))
 
-    def _store_run(self, run: Run, deleted_at: datetime | None, *, locking: bool) -> Run:
+    def _store_run(
+        self, run: Run, deleted_at: datetime | None, *, keep_cost: bool, locking: bool
+    ) -> Run:
         """Store the run of a session that is locked."""
         stored = self._runs().filter(id=run.id)
         seen = stored.select_for_update() if locking else stored
-        owner = seen.values_list("session_id", flat=True).first()
+        owner, cost = seen.values_list("session_id", "cost_usd").first() or (None, None)
         if owner == run.session_id:
+            if keep_cost and not locking and connections[self.using].savepoint_ids:
+                # In the caller's block a plain read may not see the cost that is stored by now.
+                return self._store_run(run, deleted_at, keep_cost=True, locking=True)
+            if keep_cost and cost is not None:
+                run.cost_usd = cost
             stored.update(**_columns(run))
         elif owner is not None:
             raise ValidationError(f"session_id: run {run.id} belongs to session {owner}.")
@@ -255,10 +262,12 @@ class DatabaseSessionStore(BaseSessionStore):
         for some in self._operations.slices(sorted(ids)):
             yield from rows.filter(id__in=some)
 
-    def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]:
+    def _flush(
+        self, session: Session, run: Run, events: list[Event], *, keep_cost: bool
+    ) -> list[Event]:
         def body(*, locking: bool = False) -> list[Event]:
             deleted_at = self._store_session(session).deleted_at
-            self._store_run(run, deleted_at, locking=locking)
+            self._store_run(run, deleted_at, keep_cost=keep_cost, locking=locking)
             return self._store_events(events, None, locking=locking) if events else []
 
         return self._write(body, partial(body, locking=True))
@@ -351,7 +360,7 @@ def _columns(record: Session | Run) -> dict[str, Any]:
     return {
         field.attname: getattr(record, field.attname)
         for field in record._meta.concrete_fields
-        if not field.primary_key
+        if not (field.primary_key or field.generated)
     }
 
 

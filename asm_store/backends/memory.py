@@ -114,13 +114,13 @@ class InMemorySessionStore(BaseSessionStore):
 
     # Runs
 
-    def _save_run(self, run: Run) -> Run:
+    def _save_run(self, run: Run, *, keep_cost: bool) -> Run:
         with self._data.lock:
-            self._put_run(run)
+            self._put_run(run, keep_cost=keep_cost)
         self._send(signals.run_saved, run=_own(run))
         return _own(run)
 
-    def _put_run(self, run: Run) -> None:
+    def _put_run(self, run: Run, *, keep_cost: bool) -> None:
         deleted_at = self._get_session(run.session_id).deleted_at
         stored = self._data.runs.get(run.id)
         if stored is not None and stored.session_id != run.session_id:
@@ -128,6 +128,8 @@ class InMemorySessionStore(BaseSessionStore):
             raise ValidationError(f"session_id: run {run.id} belongs to session {owner}.")
         if stored is None and deleted_at is not None:
             raise SessionDeleted(f"session {run.session_id} is soft-deleted: no new run.")
+        if keep_cost and stored is not None and stored.cost_usd is not None:
+            run.cost_usd = stored.cost_usd
         self._data.runs[run.id] = run
 
     def _get_run(self, run_id: str) -> Run:
@@ -178,13 +180,15 @@ class InMemorySessionStore(BaseSessionStore):
             data.logs[event.session_id].append(event)
         return plan.results, plan.new
 
-    def _flush(self, session: Session, run: Run, events: list[Event]) -> list[Event]:
+    def _flush(
+        self, session: Session, run: Run, events: list[Event], *, keep_cost: bool
+    ) -> list[Event]:
         data = self._data
         with data.lock:
             before = dict(data.sessions), dict(data.runs), dict(data.logs)
             try:
                 self._put_session(session)
-                self._put_run(run)
+                self._put_run(run, keep_cost=keep_cost)
                 results, new = self._put_events(events, None)
             except BaseException:
                 data.sessions, data.runs, data.logs = before

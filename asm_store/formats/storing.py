@@ -139,7 +139,14 @@ class Destination:
         elif stored is None and reader.keeps_numbers:
             restoring.insert_run(self.using, given)
         elif merged is not stored:
+            if merged.cost_usd is None:
+                self._forget_cost(merged)
             self._store.save_run(merged)
+
+    def _forget_cost(self, run: Run) -> None:
+        """A stored cost would be kept, though it is of what the log said then."""
+        rows = Run.objects.using(self.using).filter(pk=run.pk, cost_usd__isnull=False)
+        rows.update(cost_usd=None)
 
     def _write_events(
         self,

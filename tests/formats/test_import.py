@@ -46,7 +46,9 @@ class TestOnce:
             for was_read, is_stored in zip(events, numbered, strict=True):
                 was_read.sequence_number = is_stored["sequence_number"]
                 assert was_read.prepared().to_dict() == is_stored
+            costs = {record["id"]: record["cost_usd"] for record in records["runs"]}
             for run in runs:
+                run.cost_usd = costs[run.id]  # the store's own addition
                 assert run.prepared().to_dict() in records["runs"]
 
     def test_subagents_have_their_parent_whatever_comes_first(
@@ -162,12 +164,26 @@ class TestAgain:
         assert (kept.metadata["note"], kept.cost_usd) == ("mine", 0.25)
 
     def test_a_cost_is_forgotten_when_the_usage_changes(self, using: str, tmp_path: Path) -> None:
-        log = question()
+        log = Transcript("test")
+        log.user("Go")
+        log.answer(text("Done"), usage=USED, model="no-such-model")
         import_log(log, tmp_path, using)
         Run.objects.using(using).update(cost_usd=0.25)
-        log.answer(text("More"), usage=USED)
+        log.answer(text("More"), usage=USED, model="no-such-model")
         import_log(log, tmp_path, using)
         assert Run.objects.using(using).get().cost_usd is None
+
+    def test_a_price_is_of_what_the_log_says_now(
+        self, using: str, tmp_path: Path, settings: Any
+    ) -> None:
+        rates = {"input": 0.001, "output": 0.01}
+        settings.ASM_STORE_PRICING = {"claude": {"default": rates}}
+        log = Transcript("test")
+        log.user("Go")
+        for expected in (1, 2):
+            log.answer(text("More"), usage=usage(500, 50))
+            import_log(log, tmp_path, using)
+            assert Run.objects.using(using).get().cost_usd == expected
 
     def test_events_that_others_appended_stay_in_between(self, using: str, tmp_path: Path) -> None:
         log = question()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .appends import Appends
 from .batches import Batches
 from .columns import Columns
+from .costs import Costs
 from .deadlocks import Deadlocks
 from .deletion_races import DeletionRaces
 from .expected import ExpectedSequence
@@ -34,6 +35,7 @@ class SessionStoreContract(
     Sessions,
     Updates,
     Runs,
+    Costs,
     Appends,
     Batches,
     ExpectedSequence,

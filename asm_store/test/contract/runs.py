@@ -78,7 +78,7 @@ class Runs(ContractCase):
     def test_saving_a_run_again_replaces_every_column(self) -> None:
         session = self.add_session()
         self.store.save_run(self.full_run(session.pk))
-        second = make_run(session, id="run-full", started_at=NOON - SECOND)
+        second = make_run(session, id="run-full", started_at=NOON - SECOND, cost_usd=0.5)
         self.store.save_run(second)
         self.assert_same(self.store.get_run("run-full"), second)
         self.assertEqual(ids(self.store.list_runs(session.pk)), ["run-full"])
@@ -109,7 +109,7 @@ class Runs(ContractCase):
 
     def test_a_stored_run_can_end_on_a_soft_deleted_session(self) -> None:
         session = self.add_session()
-        run = self.add_run(session, status="running")
+        run = self.add_run(session, status="running", cost_usd=0.5)
         self.store.soft_delete_session(session.pk)
         run.update_status("cancelled")
         self.assert_same(self.store.save_run(run), run)

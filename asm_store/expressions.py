@@ -1,0 +1,206 @@
+"""Conditions that each database is asked for in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import (
+    BooleanField,
+    Case,
+    F,
+    Field,
+    FloatField,
+    Func,
+    Lookup,
+    Model,
+    Value,
+    When,
+)
+from django.db.models.sql.compiler import SQLCompiler
+
+from .events.sanitizing import ENCODER
+
+Sql = tuple[str, Sequence[Any]]
+
+
+class Beyond(Func):
+    """Rows that come after a position, in the order of `columns`, ascending or descending.
+
+    PostgreSQL and SQLite walk an index of those columns from there on when rows are compared as
+    a whole; MySQL and MariaDB do it when the cases are written out.
+    """
+
+    output_field = BooleanField()
+
+    def __init__(self, *expressions: Any, descending: bool = False) -> None:
+        super().__init__(*expressions)
+        self.operator = "<" if descending else ">"
+
+    @classmethod
+    def of(
+        cls,
+        model: type[Model],
+        columns: Sequence[str],
+        position: Sequence[Any],
+        *,
+        descending: bool,
+    ) -> Beyond:
+        """Beyond the row whose `columns` are `position`."""
+        fields = {field.name: field for field in model._meta.concrete_fields}
+        values = (
+            Value(value, output_field=fields[column])
+            for column, value in zip(columns, position, strict=True)
+        )
+        return cls(*map(F, columns), *values, descending=descending)
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        pairs = self._pairs(compiler)
+        columns = ", ".join(column for (column, _), _ in pairs)
+        values = ", ".join(value for _, (value, _) in pairs)
+        parameters = [*_parameters(column for column, _ in pairs)]
+        parameters += _parameters(value for _, value in pairs)
+        return f"({columns}) {self.operator} ({values})", parameters
+
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        pairs = self._pairs(compiler)
+        cases, parameters = [], []
+        for last in range(len(pairs)):
+            operators = ["="] * last + [self.operator]
+            tests = zip(pairs, operators, strict=False)
+            cases.append(
+                " AND ".join(f"{c} {operator} {v}" for ((c, _), (v, _)), operator in tests)
+            )
+            parameters += _parameters(side for pair in pairs[: last + 1] for side in pair)
+        return f"(({') OR ('.join(cases)}))", parameters
+
+    def _pairs(self, compiler: SQLCompiler) -> list[tuple[Sql, Sql]]:
+        """Each column with its value, compiled."""
+        compiled = [compiler.compile(expression) for expression in self.get_source_expressions()]
+        half = len(compiled) // 2
+        return list(zip(compiled[:half], compiled[half:], strict=True))
+
+
+def _parameters(compiled: Any) -> list[Any]:
+    return [parameter for _, parameters in compiled for parameter in parameters]
+
+
+class HasTags(Lookup):
+    """Whether a column of tags has all of some tags, at least one, compared exactly."""
+
+    lookup_name = "has"
+    prepare_rhs = False
+    rhs: Sequence[str]
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
+        column, parameters = self.process_lhs(compiler, connection)
+        return f"{column} @> %s::jsonb", [*parameters, ENCODER.encode(list(self.rhs))]
+
+    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
+        # MariaDB compares the text: the tags are to be escaped as they are in the column.
+        column, parameters = self.process_lhs(compiler, connection)
+        return f"JSON_CONTAINS({column}, %s)", [*parameters, ENCODER.encode(list(self.rhs))]
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
+        column, parameters = self.process_lhs(compiler, connection)
+        one = f"EXISTS (SELECT 1 FROM json_each({column}) WHERE json_each.value = %s)"  # noqa: S608
+        repeated = [value for tag in self.rhs for value in (*parameters, tag)]
+        return f"({' AND '.join([one] * len(self.rhs))})", repeated
+
+
+class Looked(Func):
+    """A column that SQLite, MariaDB and MySQL look at in a row, and never look for in an index.
+
+    Without statistics they take an index of it for as good as one of the row's owner, and read
+    all of the table for each owner. PostgreSQL estimates, and may use either.
+    """
+
+    arity = 1
+    template = "coalesce(%(expressions)s, NULL)"
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        return compiler.compile(self.get_source_expressions()[0])
+
+
+class TokenCount(Func):
+    """A count in a column of token usage, as a float; what is no finite number >= 0 counts as 0.
+
+    A count beyond 1e100 is 1e100, so that no sum of counts is too large for a float; whole
+    numbers up to 2**53 are exact. The generated columns of runs are made of it: another SQL here
+    needs a migration that makes them anew.
+    """
+
+    output_field: Field[Any, Any] = FloatField()
+    postgresql = (
+        "CASE WHEN jsonb_typeof({value}) IS DISTINCT FROM 'number' THEN 0 "
+        "WHEN ({value})::numeric < 1e-100 THEN 0 "
+        "ELSE least(({value})::numeric, 1e100)::double precision END"
+    )
+    sqlite = (
+        "CASE WHEN {kind} IN ('integer', 'real') "
+        "THEN max(0.0, min({value} + 0.0, 1e100)) ELSE 0.0 END"
+    )
+    # MariaDB's functions fail at the 32nd level, and JSON_VALID says so beforehand: such a count
+    # is 0 there. A number of more than 100 characters is an integer, and perhaps no double.
+    mysql = (
+        "CASE WHEN NOT json_valid({column}) THEN 0e0 "
+        "WHEN coalesce(json_type({value}), '') "
+        "NOT IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') THEN 0e0 "
+        "WHEN left({value}, 1) = '-' THEN 0e0 "
+        "WHEN char_length({value}) > 100 THEN 1e100 "
+        "ELSE least({value} + 0e0, 1e100) END"
+    )
+
+    def __init__(self, column: Any, name: str) -> None:
+        super().__init__(column)
+        self.name = name
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        column = self._column(compiler)
+        return self.postgresql.format(value=f"{column} -> '{self.name}'"), ()
+
+    def as_sqlite(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        arguments = f"({self._column(compiler)}, '$.{self.name}')"
+        return self.sqlite.format(
+            kind=f"json_type{arguments}", value=f"json_extract{arguments}"
+        ), ()
+
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        column = self._column(compiler)
+        value = f"json_extract({column}, '$.{self.name}')"
+        return self.mysql.format(column=column, value=value), ()
+
+    def _column(self, compiler: SQLCompiler) -> str:
+        [column] = self.get_source_expressions()
+        return compiler.compile(column)[0]
+
+
+class HasTokenCount(TokenCount):
+    """Whether a column of token usage has that count, be it a nonsense; null is none."""
+
+    output_field = BooleanField()
+    postgresql = "coalesce(jsonb_typeof({value}), 'null') <> 'null'"
+    sqlite = "coalesce({kind}, 'null') <> 'null'"
+    mysql = "json_valid({column}) AND coalesce(json_type({value}), 'NULL') <> 'NULL'"
+
+
+def total_tokens(column: str) -> Case:
+    """The total of a column of token usage: input and output where it does not say it."""
+    sides = TokenCount(column, "input_tokens") + TokenCount(column, "output_tokens")
+    return Case(
+        When(HasTokenCount(column, "total_tokens"), then=TokenCount(column, "total_tokens")),
+        default=sides,
+    )

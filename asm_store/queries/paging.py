@@ -1,0 +1,133 @@
+"""Pages of rows by keyset: each begins after the last row of the one before, never by OFFSET."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Model, QuerySet
+
+from .. import conf
+from ..cursors import Listing
+from ..events.sanitizing import shown
+from ..exceptions import QueryError, ValidationError
+from ..expressions import Beyond
+from ..fields import clean_whole_number
+from ..filters import StrictFilterSet
+from ..handler import default_store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By these columns, of which the last, or all together, make every row unique."""
+
+    columns: tuple[str, ...]
+    descending: bool = False
+
+    def of(self, rows: QuerySet[Row]) -> QuerySet[Row]:
+        sign = "-" if self.descending else ""
+        return rows.order_by(*(f"{sign}{column}" for column in self.columns))
+
+    def position(self, row: Model) -> tuple[Any, ...]:
+        return tuple(getattr(row, column) for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Generic[Row]):
+    """A checked question for a page of rows."""
+
+    rows: QuerySet[Row]
+    order: Order
+    listing: Listing
+    limit: int
+    position: tuple[Any, ...] | None
+
+    def page(self) -> tuple[list[Row], str | None]:
+        """The page's rows, and the cursor for the next page if there is one."""
+        found = list(self.query())
+        if len(found) <= self.limit:
+            return found, None
+        found.pop()
+        return found, self.listing.cursor(self.order.position(found[-1]))
+
+    def query(self) -> QuerySet[Row]:
+        """The page's rows, and one more, which says that there is a next page."""
+        rows = self.order.of(self.rows)
+        if self.position is not None:
+            columns, descending = self.order.columns, self.order.descending
+            rows = rows.filter(Beyond.of(rows.model, columns, self.position, descending=descending))
+        return rows[: self.limit + 1]
+
+
+def search(
+    kind: type[StrictFilterSet],
+    filters: Mapping[str, Any],
+    orders: Mapping[str, Order],
+    *,
+    order_by: str,
+    limit: int,
+    cursor: str | None,
+    using: str,
+) -> Search[Any]:
+    """The search that a caller asks for; his arguments are checked before any SQL.
+
+    `QueryError` for a filter, an order or a limit that is not acceptable (`InvalidStatus`,
+    `InvalidEventType` for these), `InvalidCursor` for a cursor that is not of this search.
+    """
+    chosen = kind(filters, kind._meta.model._base_manager.using(using))
+    values = chosen.checked()
+    if order_by not in tuple(orders):  # not in the mapping: it may be anything
+        known = ", ".join(orders)
+        raise QueryError(f"order_by: unknown order {shown(order_by)}; known are {known}.")
+    listing = Listing(kind._meta.model._meta.db_table, order_by, values)
+    return Search(
+        chosen.qs,
+        orders[order_by],
+        listing,
+        clean_limit(limit),
+        None if cursor is None else listing.position(cursor),
+    )
+
+
+def matching(kind: type[StrictFilterSet], filters: Mapping[str, Any], using: str) -> QuerySet[Any]:
+    """The rows that match checked filters, in no order; errors are as for `search()`."""
+    chosen = kind(filters, kind._meta.model._base_manager.using(using))
+    chosen.checked()
+    rows: QuerySet[Any] = chosen.qs
+    return rows
+
+
+def clean_limit(value: object) -> int:
+    try:
+        return clean_whole_number(value, "limit", 1, conf.max_query_limit())
+    except ValidationError as error:
+        raise QueryError(str(error)) from None
+
+
+def database(using: str | None) -> str:
+    """The alias to read from: without one, the default store's database."""
+    if using is not None:
+        return using
+    alias: str = getattr(default_store, "using", DEFAULT_DB_ALIAS)
+    return alias
+
+
+def async_twin(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """The `a` function for `function`: the same call, in the thread that Django's ORM runs in."""
+
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await sync_to_async(function)(*args, **kwargs)
+
+    twin.__name__ = twin.__qualname__ = f"a{function.__name__}"
+    twin.__module__ = function.__module__
+    twin.__doc__ = f"The async twin of `{function.__name__}()`."
+    twin.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return twin

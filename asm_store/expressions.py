@@ -18,9 +18,11 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models import TextField as AnyText
 from django.db.models.sql.compiler import SQLCompiler
 
 from .events.sanitizing import ENCODER
+from .fields import TextField
 
 Sql = tuple[str, Sequence[Any]]
 
@@ -129,34 +131,15 @@ class Looked(Func):
         return compiler.compile(self.get_source_expressions()[0])
 
 
-class TokenCount(Func):
-    """A count in a column of token usage, as a float; what is no finite number >= 0 counts as 0.
+class JSONMember(Func):
+    """A member of a column that holds a JSON mapping, in each database's own words.
 
-    A count beyond 1e100 is 1e100, so that no sum of counts is too large for a float; whole
-    numbers up to 2**53 are exact. The generated columns of runs are made of it: another SQL here
-    needs a migration that makes them anew.
+    The words have `{value}` for it and, where they need them, `{kind}` for its type and `{column}`.
     """
 
-    output_field: Field[Any, Any] = FloatField()
-    postgresql = (
-        "CASE WHEN jsonb_typeof({value}) IS DISTINCT FROM 'number' THEN 0 "
-        "WHEN ({value})::numeric < 1e-100 THEN 0 "
-        "ELSE least(({value})::numeric, 1e100)::double precision END"
-    )
-    sqlite = (
-        "CASE WHEN {kind} IN ('integer', 'real') "
-        "THEN max(0.0, min({value} + 0.0, 1e100)) ELSE 0.0 END"
-    )
-    # MariaDB's functions fail at the 32nd level, and JSON_VALID says so beforehand: such a count
-    # is 0 there. A number of more than 100 characters is an integer, and perhaps no double.
-    mysql = (
-        "CASE WHEN NOT json_valid({column}) THEN 0e0 "
-        "WHEN coalesce(json_type({value}), '') "
-        "NOT IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') THEN 0e0 "
-        "WHEN left({value}, 1) = '-' THEN 0e0 "
-        "WHEN char_length({value}) > 100 THEN 1e100 "
-        "ELSE least({value} + 0e0, 1e100) END"
-    )
+    postgresql: str
+    sqlite: str
+    mysql: str
 
     def __init__(self, column: Any, name: str) -> None:
         super().__init__(column)
@@ -186,6 +169,54 @@ class TokenCount(Func):
     def _column(self, compiler: SQLCompiler) -> str:
         [column] = self.get_source_expressions()
         return compiler.compile(column)[0]
+
+
+class JSONText(JSONMember):
+    """A text in a column that holds a mapping, compared exactly; null when it is no text."""
+
+    output_field = AnyText()
+    postgresql = "CASE WHEN jsonb_typeof({value}) = 'string' THEN ({value}) #>> '{{}}' END"
+    sqlite = "CASE WHEN {kind} = 'text' THEN {value} END"
+    mysql = (
+        "CASE WHEN json_valid({column}) AND json_type({value}) = 'STRING' "
+        "THEN json_unquote({value}) END"
+    )
+
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        sql, parameters = super().as_mysql(compiler, connection, **context)
+        return f"({sql}) COLLATE {TextField.collation_of(connection)}", parameters
+
+
+class TokenCount(JSONMember):
+    """A count in a column of token usage, as a float; what is no finite number >= 0 counts as 0.
+
+    A count beyond 1e100 is 1e100, so that no sum of counts is too large for a float; whole
+    numbers up to 2**53 are exact. The generated columns of runs are made of it: another SQL here
+    needs a migration that makes them anew.
+    """
+
+    output_field: Field[Any, Any] = FloatField()
+    postgresql = (
+        "CASE WHEN jsonb_typeof({value}) IS DISTINCT FROM 'number' THEN 0 "
+        "WHEN ({value})::numeric < 1e-100 THEN 0 "
+        "ELSE least(({value})::numeric, 1e100)::double precision END"
+    )
+    sqlite = (
+        "CASE WHEN {kind} IN ('integer', 'real') "
+        "THEN max(0.0, min({value} + 0.0, 1e100)) ELSE 0.0 END"
+    )
+    # MariaDB's functions fail at the 32nd level, and JSON_VALID says so beforehand: such a count
+    # is 0 there. A number of more than 100 characters is an integer, and perhaps no double.
+    mysql = (
+        "CASE WHEN NOT json_valid({column}) THEN 0e0 "
+        "WHEN coalesce(json_type({value}), '') "
+        "NOT IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') THEN 0e0 "
+        "WHEN left({value}, 1) = '-' THEN 0e0 "
+        "WHEN char_length({value}) > 100 THEN 1e100 "
+        "ELSE least({value} + 0e0, 1e100) END"
+    )
 
 
 class HasTokenCount(TokenCount):

@@ -130,8 +130,13 @@ class TextField(PreparedField, models.CharField):  # type: ignore[type-arg]
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         parameters = super().db_parameters(connection)
+        return {**parameters, "collation": self.collation_of(connection)}
+
+    @classmethod
+    def collation_of(cls, connection: BaseDatabaseWrapper) -> str | None:
+        """The collation that compares as this column does; None is the database's own."""
         vendor = "mariadb" if getattr(connection, "mysql_is_mariadb", False) else connection.vendor
-        return {**parameters, "collation": self.collations.get(vendor)}
+        return cls.collations.get(vendor)
 
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> str:
         if not isinstance(value, str):

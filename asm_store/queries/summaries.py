@@ -16,16 +16,10 @@ from ..exceptions import QueryError, ValidationError
 from ..fields import clean_id
 from ..filters import UsageFilterSet
 from ..models import Event, Run, Session
+from ..rates import COUNTS
 from .paging import async_twin, database, matching
 
 UNKNOWN = "unknown"
-COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-)
 SUMS = {**{name: Sum(name) for name in COUNTS}, "run_count": Count("id")}
 
 Totals = dict[str, float]
@@ -145,10 +139,11 @@ def _by_provider(groups: Iterable[Mapping[str, Any]]) -> dict[str, Totals]:
 def _added(groups: Iterable[Mapping[str, Any]]) -> Totals:
     """The sums of some groups, whole numbers as such."""
     rows = list(groups)
-    return {name: _whole(sum(row[name] for row in rows)) for name in SUMS}
+    return {name: whole(sum(row[name] for row in rows)) for name in SUMS}
 
 
-def _whole(value: float) -> float:
+def whole(value: float) -> float:
+    """A count or a sum of counts as its column has it, a whole number as such."""
     number = clean_number(value)
     return int(number) if number == int(number) else number
 

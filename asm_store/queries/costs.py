@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from typing import Any, TypedDict, Unpack
@@ -53,6 +54,24 @@ class ModelCost(Cost):
 
 
 @dataclass(frozen=True, slots=True)
+class CostEntry:
+    """What the runs of a provider's model used, and what that cost.
+
+    `cost_usd` is None for runs whose price nobody knows: they have an entry of their own.
+    """
+
+    provider: str
+    model: str
+    cost_usd: float | None
+    run_count: int = 0
+    input_tokens: float = 0
+    output_tokens: float = 0
+    total_tokens: float = 0
+    cache_read_tokens: float = 0
+    cache_creation_tokens: float = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CostSummary:
     """What runs cost, in USD.
 
@@ -85,14 +104,41 @@ def get_cost_summary(
     Raises `QueryError` for a bad filter, `ValidationError` for a `pricing_table` that is none,
     `StorageError` when the database fails. Runs that are stored meanwhile may be in it or not.
     """
+    entries = get_cost_entries(using=using, pricing_table=pricing_table, **filters)
+    priced = [(entry, entry.cost_usd) for entry in entries if entry.cost_usd is not None]
+    by_provider: dict[str, Cost] = {}
+    by_model: dict[str, ModelCost] = {}
+    for entry, cost in priced:
+        provider = by_provider.setdefault(entry.provider, Cost(cost_usd=0.0, run_count=0))
+        model = by_model.setdefault(
+            entry.model, ModelCost(cost_usd=0.0, run_count=0, input_tokens=0, output_tokens=0)
+        )
+        for account in (provider, model):
+            account["cost_usd"] += cost
+            account["run_count"] += entry.run_count
+        model["input_tokens"] += entry.input_tokens
+        model["output_tokens"] += entry.output_tokens
+    run_count = sum(entry.run_count for entry in entries)
+    unmapped = run_count - sum(entry.run_count for entry, _ in priced)
+    total = math.fsum(cost for _, cost in priced)
+    return CostSummary(total, run_count, by_provider, dict(sorted(by_model.items())), unmapped)
+
+
+def get_cost_entries(
+    *,
+    using: str | None = None,
+    pricing_table: Mapping[str, Any] | PricingTable | None = None,
+    **filters: Unpack[UsageFilters],
+) -> list[CostEntry]:
+    """The same for each model of each provider, by their names, with all tokens."""
     alias = database(using)
     table = parse_pricing_table(pricing_table)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    return transactions.read(alias, lambda: _summary(runs, table))
+    return transactions.read(alias, lambda: _entries(runs, table))
 
 
-def _summary(runs: QuerySet[Run], table: PricingTable) -> CostSummary:
-    bill = Bill()
+def _entries(runs: QuerySet[Run], table: PricingTable) -> list[CostEntry]:
+    entries: dict[tuple[str, str, bool], CostEntry] = {}
     varying: dict[Source, VaryingPrice] = {}
     for group in _groups(runs):
         source = (group["provider"], group["model"])
@@ -100,11 +146,27 @@ def _summary(runs: QuerySet[Run], table: PricingTable) -> CostSummary:
         if isinstance(price, VaryingPrice):
             varying[source] = price
         else:
-            bill.add(source, group, _cost_of_group(group, price))
+            _add(entries, group, _cost_of_group(group, price))
     for run in _runs_of(runs, varying):
-        source = (run["provider"], run["model"])
-        bill.add(source, run, varying[source].cost(_counts(run), run["started_at"]))
-    return bill.summary()
+        price = varying[run["provider"], run["model"]]
+        _add(entries, run, price.cost(_counts(run), run["started_at"]))
+    return [entries[key] for key in sorted(entries)]
+
+
+def _add(
+    entries: dict[tuple[str, str, bool], CostEntry], runs: Mapping[str, Any], cost: float | None
+) -> None:
+    """Add what some runs of one model used, and what they cost together."""
+    provider, model = runs["provider"] or UNKNOWN, runs["model"] or UNKNOWN
+    key = (provider, model, cost is None)
+    before = entries.get(key, CostEntry(provider, model, None))
+    entries[key] = CostEntry(
+        provider,
+        model,
+        None if cost is None else (before.cost_usd or 0.0) + cost,
+        before.run_count + runs["run_count"],
+        **{name: getattr(before, name) + whole(runs[name]) for name in COUNTS},
+    )
 
 
 def _groups(runs: QuerySet[Run]) -> Iterable[Mapping[str, Any]]:
@@ -150,42 +212,5 @@ def _counts(row: Mapping[str, Any]) -> TokenCounts:
     return TokenCounts.of({name: whole(row[name]) for name in COUNTS})
 
 
-@dataclass(slots=True)
-class Bill:
-    """What was priced so far."""
-
-    total: float = 0.0
-    run_count: int = 0
-    unmapped_runs: int = 0
-    by_provider: dict[str, Cost] = field(default_factory=dict)
-    by_model: dict[str, ModelCost] = field(default_factory=dict)
-
-    def add(self, source: Source, runs: Mapping[str, Any], cost: float | None) -> None:
-        """Some runs of one source, and what they cost together; None when nobody knows."""
-        self.run_count += runs["run_count"]
-        if cost is None:
-            self.unmapped_runs += runs["run_count"]
-            return
-        provider, model = (name or UNKNOWN for name in source)
-        of_provider = self.by_provider.setdefault(provider, Cost(cost_usd=0.0, run_count=0))
-        of_model = self.by_model.setdefault(
-            model, ModelCost(cost_usd=0.0, run_count=0, input_tokens=0, output_tokens=0)
-        )
-        self.total += cost
-        for entry in (of_provider, of_model):
-            entry["cost_usd"] += cost
-            entry["run_count"] += runs["run_count"]
-        of_model["input_tokens"] += whole(runs["input_tokens"])
-        of_model["output_tokens"] += whole(runs["output_tokens"])
-
-    def summary(self) -> CostSummary:
-        return CostSummary(
-            self.total,
-            self.run_count,
-            dict(sorted(self.by_provider.items())),
-            dict(sorted(self.by_model.items())),
-            self.unmapped_runs,
-        )
-
-
+aget_cost_entries = async_twin(get_cost_entries)
 aget_cost_summary = async_twin(get_cost_summary)

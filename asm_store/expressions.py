@@ -27,17 +27,28 @@ from .fields import TextField
 Sql = tuple[str, Sequence[Any]]
 
 
-class Beyond(Func):
-    """Rows that come after a position, in the order of `columns`, ascending or descending.
+class Row(Func):
+    """Columns, or values, side by side."""
+
+    # Nobody selects one; without it Django looks for the type that they have in common.
+    output_field = BooleanField()
+    template = "(%(expressions)s)"
+
+
+class Beyond(Lookup):
+    """Rows that come after a position, in the order of some columns, ascending or descending.
 
     PostgreSQL and SQLite walk an index of those columns from there on when rows are compared as
-    a whole; MySQL and MariaDB do it when the cases are written out.
+    a whole; MySQL and MariaDB do it when the cases are written out. A lookup: of a function Django
+    would make `(...) = 1` for these, which no index serves.
     """
 
-    output_field = BooleanField()
+    prepare_rhs = False
+    lhs: Row
+    rhs: Row
 
-    def __init__(self, *expressions: Any, descending: bool = False) -> None:
-        super().__init__(*expressions)
+    def __init__(self, columns: Row, position: Row, *, descending: bool = False) -> None:
+        super().__init__(columns, position)
         self.operator = "<" if descending else ">"
 
     @classmethod
@@ -55,23 +66,22 @@ class Beyond(Func):
             Value(value, output_field=fields[column])
             for column, value in zip(columns, position, strict=True)
         )
-        return cls(*map(F, columns), *values, descending=descending)
+        return cls(Row(*map(F, columns)), Row(*values), descending=descending)
 
     def as_sql(  # type: ignore[override]
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> Sql:
-        pairs = self._pairs(compiler)
-        columns = ", ".join(column for (column, _), _ in pairs)
-        values = ", ".join(value for _, (value, _) in pairs)
-        parameters = [*_parameters(column for column, _ in pairs)]
-        parameters += _parameters(value for _, value in pairs)
-        return f"({columns}) {self.operator} ({values})", parameters
+        columns, values = compiler.compile(self.lhs), compiler.compile(self.rhs)
+        return f"{columns[0]} {self.operator} {values[0]}", [*columns[1], *values[1]]
 
     def as_mysql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> Sql:
         pairs = self._pairs(compiler)
-        cases, parameters = [], []
+        (column, bound), *_ = [(c, v) for (c, _), (v, _) in pairs]
+        # Without a bound of its own for the first column they read the index from its beginning.
+        sql, parameters = f"{column} {self.operator}= {bound}", _parameters(pairs[0])
+        cases = []
         for last in range(len(pairs)):
             operators = ["="] * last + [self.operator]
             tests = zip(pairs, operators, strict=False)
@@ -79,13 +89,14 @@ class Beyond(Func):
                 " AND ".join(f"{c} {operator} {v}" for ((c, _), (v, _)), operator in tests)
             )
             parameters += _parameters(side for pair in pairs[: last + 1] for side in pair)
-        return f"(({') OR ('.join(cases)}))", parameters
+        return f"({sql} AND (({') OR ('.join(cases)})))", parameters
 
     def _pairs(self, compiler: SQLCompiler) -> list[tuple[Sql, Sql]]:
         """Each column with its value, compiled."""
-        compiled = [compiler.compile(expression) for expression in self.get_source_expressions()]
-        half = len(compiled) // 2
-        return list(zip(compiled[:half], compiled[half:], strict=True))
+        columns, values = (
+            map(compiler.compile, side.get_source_expressions()) for side in (self.lhs, self.rhs)
+        )
+        return list(zip(columns, values, strict=True))
 
 
 def _parameters(compiled: Any) -> list[Any]:

@@ -61,11 +61,16 @@ class Result:
 
 
 def table(results: Iterable[Result]) -> str:
-    """In Markdown, aligned."""
-    rows = [list(HEAD), *(result.cells() for result in results)]
+    """In Markdown."""
+    return aligned([list(HEAD), *(result.cells() for result in results)])
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """A table in Markdown, with its columns aligned; the first row is its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(_line(row, widths) for row in rows)
+    head, *others = rows
+    lines = [head, ["-" * width for width in widths], *others]
+    return "\n".join(_line(line, widths) for line in lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import (
     BooleanField,
     Case,
+    CharField,
     F,
     Field,
     FloatField,
@@ -18,11 +19,10 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models import TextField as AnyText
 from django.db.models.sql.compiler import SQLCompiler
 
 from .events.sanitizing import ENCODER
-from .fields import TextField
+from .fields import MAX_GENERATED_LENGTH
 
 Sql = tuple[str, Sequence[Any]]
 
@@ -183,29 +183,26 @@ class JSONMember(Func):
 
 
 class JSONText(JSONMember):
-    """A text in a column that holds a mapping, compared exactly; null when it is no text."""
+    """The first 255 characters of a text in a column that holds a mapping; null when it is none.
 
-    output_field = AnyText()
-    postgresql = "CASE WHEN jsonb_typeof({value}) = 'string' THEN ({value}) #>> '{{}}' END"
-    sqlite = "CASE WHEN {kind} = 'text' THEN {value} END"
+    The generated columns of runs are made of it, and of counts: another SQL here needs a migration
+    that makes them anew.
+    """
+
+    output_field = CharField(max_length=MAX_GENERATED_LENGTH)
+    postgresql = "CASE WHEN jsonb_typeof({value}) = 'string' THEN left({value} #>> '{{}}', 255) END"
+    sqlite = "CASE WHEN {kind} = 'text' THEN substr({value}, 1, 255) END"
     mysql = (
         "CASE WHEN json_valid({column}) AND json_type({value}) = 'STRING' "
-        "THEN json_unquote({value}) END"
+        "THEN left(json_unquote({value}), 255) END"
     )
-
-    def as_mysql(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> Sql:
-        sql, parameters = super().as_mysql(compiler, connection, **context)
-        return f"({sql}) COLLATE {TextField.collation_of(connection)}", parameters
 
 
 class TokenCount(JSONMember):
     """A count in a column of token usage, as a float; what is no finite number >= 0 counts as 0.
 
     A count beyond 1e100 is 1e100, so that no sum of counts is too large for a float; whole
-    numbers up to 2**53 are exact. The generated columns of runs are made of it: another SQL here
-    needs a migration that makes them anew.
+    numbers up to 2**53 are exact.
     """
 
     output_field: Field[Any, Any] = FloatField()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from django.db.backends.ddl_references import Statement
 
 MAX_ID_LENGTH = 255
+MAX_GENERATED_LENGTH = 255
 DECODER = json.JSONDecoder()
 MAX_BIGINT = 2**63 - 1
 
@@ -130,13 +131,8 @@ class TextField(PreparedField, models.CharField):  # type: ignore[type-arg]
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         parameters = super().db_parameters(connection)
-        return {**parameters, "collation": self.collation_of(connection)}
-
-    @classmethod
-    def collation_of(cls, connection: BaseDatabaseWrapper) -> str | None:
-        """The collation that compares as this column does; None is the database's own."""
         vendor = "mariadb" if getattr(connection, "mysql_is_mariadb", False) else connection.vendor
-        return cls.collations.get(vendor)
+        return {**parameters, "collation": self.collations.get(vendor)}
 
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> str:
         if not isinstance(value, str):
@@ -321,6 +317,12 @@ def generated_float(expression: models.Expression) -> models.GeneratedField:
     return models.GeneratedField(
         expression=expression, output_field=models.FloatField(), db_persist=True
     )
+
+
+def generated_text(expression: models.Expression) -> models.GeneratedField:
+    """The same of text, which compares exactly; null where the expression gives none."""
+    text = TextField(max_length=MAX_GENERATED_LENGTH, null=True)
+    return models.GeneratedField(expression=expression, output_field=text, db_persist=True)
 
 
 class PartialIndex(models.Index):

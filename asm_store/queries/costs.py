@@ -9,33 +9,35 @@ from functools import reduce
 from operator import or_
 from typing import Any, TypedDict, Unpack
 
-from django.db.models import Case, CharField, Count, Q, QuerySet, Sum, Value, When
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.lookups import IsNull
 
 from ..backends import transactions
-from ..expressions import JSONText
 from ..filters import UsageFilterSet
 from ..models import Run
 from ..pricing import VaryingPrice, parse_pricing_table, price_for
-from ..rates import COUNTS, PricingTable, Rates, TokenCounts
+from ..rates import COUNTS, PricingTable, TokenCounts
 from .paging import async_twin, database, matching
 from .summaries import UNKNOWN, UsageFilters, whole
 
 PAGE = 1_000
 
-# What becomes of a run: its cost is stored, it has used tokens that a price can be applied to, only
-# a total is known, or it has used nothing.
-STORED, SPLIT, UNSPLIT, EMPTY = "stored", "split", "unsplit", "empty"
-_USED = reduce(or_, (Q(**{f"{name}__gt": 0}) for name in COUNTS if name != "total_tokens"))
-KIND = Case(
-    When(cost_usd__isnull=False, then=Value(STORED)),
-    When(_USED, then=Value(SPLIT)),
-    When(total_tokens__gt=0, then=Value(UNSPLIT)),
-    default=Value(EMPTY),
-    output_field=CharField(),
-)
-MODEL = JSONText("provider_metadata", "model")
+# Runs that have used tokens which a price can be applied to; of others only a total is known,
+# which has no price, or nothing was used, which costs nothing.
+_SPLIT = reduce(or_, (Q(**{f"{name}__gt": 0}) for name in COUNTS if name != "total_tokens"))
+_UNSTORED = Q(cost_usd__isnull=True)
+_UNSPLIT = _UNSTORED & Q(total_tokens__gt=0) & ~_SPLIT
+_EMPTY = _UNSTORED & Q(total_tokens=0) & ~_SPLIT
+SUMS = {
+    "run_count": Count("id"),
+    "empty_runs": Count("id", filter=_EMPTY),
+    "unsplit_runs": Count("id", filter=_UNSPLIT),
+    "unsplit_tokens": Sum("total_tokens", filter=_UNSPLIT, default=0.0),
+    # Last: what comes after a sum takes its name for the sum, no longer for the column.
+    **{name: Sum(name) for name in (*COUNTS, "cost_usd")},
+}
+NO_COUNTS = dict.fromkeys(COUNTS, 0)
 
-Price = Rates | VaryingPrice
 Source = tuple[str | None, str | None]
 
 
@@ -142,21 +144,47 @@ def _entries(runs: QuerySet[Run], table: PricingTable) -> list[CostEntry]:
     varying: dict[Source, VaryingPrice] = {}
     for group in _groups(runs):
         source = (group["provider"], group["model"])
-        price = price_for(*source, table) if group["kind"] == SPLIT else None
+        if group["is_stored"]:
+            _add(entries, group, group["cost_usd"])
+            continue
+        empty, unsplit, split = _parts(group)
+        price = price_for(*source, table) if split["run_count"] else None
+        _add(entries, empty, 0.0)
+        _add(entries, unsplit, None)
         if isinstance(price, VaryingPrice):
             varying[source] = price
         else:
-            _add(entries, group, _cost_of_group(group, price))
+            _add(entries, split, None if price is None else price.cost(_counts(split)))
     for run in _runs_of(runs, varying):
         price = varying[run["provider"], run["model"]]
         _add(entries, run, price.cost(_counts(run), run["started_at"]))
     return [entries[key] for key in sorted(entries)]
 
 
+def _groups(runs: QuerySet[Run]) -> Iterable[Any]:
+    """The sums of the runs of a model whose cost is stored, and of those where it is not.
+
+    PostgreSQL knows how few groups of these columns there are, and does not sort the runs.
+    """
+    keys = {"is_stored": IsNull(F("cost_usd"), False)}
+    return runs.order_by().values("provider", "model", **keys).annotate(**SUMS)
+
+
+def _parts(group: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Of a group without stored costs the runs that are empty, unsplit, and all others."""
+    empty = {**group, **NO_COUNTS, "run_count": group["empty_runs"]}
+    unsplit = {**empty, "run_count": group["unsplit_runs"], "total_tokens": group["unsplit_tokens"]}
+    others = group["run_count"] - empty["run_count"] - unsplit["run_count"]
+    total = group["total_tokens"] - group["unsplit_tokens"]
+    return empty, unsplit, {**group, "run_count": others, "total_tokens": total}
+
+
 def _add(
     entries: dict[tuple[str, str, bool], CostEntry], runs: Mapping[str, Any], cost: float | None
 ) -> None:
     """Add what some runs of one model used, and what they cost together."""
+    if not runs["run_count"]:
+        return
     provider, model = runs["provider"] or UNKNOWN, runs["model"] or UNKNOWN
     key = (provider, model, cost is None)
     before = entries.get(key, CostEntry(provider, model, None))
@@ -169,28 +197,13 @@ def _add(
     )
 
 
-def _groups(runs: QuerySet[Run]) -> Iterable[Mapping[str, Any]]:
-    """The sums of the runs of a model that are of one kind."""
-    sums = {name: Sum(name) for name in (*COUNTS, "cost_usd")}
-    groups = runs.order_by().values("provider", model=MODEL, kind=KIND)
-    return groups.annotate(run_count=Count("id"), **sums).order_by("provider", "model", "kind")
-
-
-def _cost_of_group(group: Mapping[str, Any], price: Rates | None) -> float | None:
-    if group["kind"] == STORED:
-        return float(group["cost_usd"])
-    if group["kind"] == EMPTY:
-        return 0.0
-    return None if price is None else price.cost(_counts(group))
-
-
 def _runs_of(runs: QuerySet[Run], sources: Mapping[Source, Any]) -> Iterator[dict[str, Any]]:
     """The runs of those models that have to be priced, by pages of a keyset."""
     if not sources:
         return
     wanted = reduce(or_, (_is_of(source) for source in sources))
-    rows = runs.alias(kind=KIND).filter(kind=SPLIT)
-    found = rows.values("id", "provider", "started_at", *COUNTS, model=MODEL).filter(wanted)
+    rows = runs.filter(_UNSTORED & _SPLIT & wanted)
+    found = rows.values("id", "provider", "model", "started_at", *COUNTS)
     page = list(found.order_by("id")[:PAGE])
     while page:
         yield from ({**run, "run_count": 1} for run in page)

@@ -147,14 +147,9 @@ def _sums(alias: str) -> Iterator[tuple[str, Call, Call]]:
     from asm_store.queries import get_cost_summary, get_usage_summary
 
     counts = ", ".join(f"sum({name}_tokens)" for name in TOKENS)
-    model = {
-        "postgresql": "provider_metadata ->> 'model'",
-        "sqlite": "json_extract(provider_metadata, '$.model')",
-        "mysql": "json_unquote(json_extract(provider_metadata, '$.model'))",
-    }[connections[alias].vendor]
     usage = f"SELECT provider, count(*), {counts} FROM asm_runs GROUP BY provider"
     cost = (
-        f"SELECT provider, {model}, cost_usd IS NULL, count(*), sum(cost_usd), {counts} "
+        f"SELECT provider, model, cost_usd IS NULL, count(*), sum(cost_usd), {counts} "
         "FROM asm_runs GROUP BY 1, 2, 3"
     )
     flat = {"input": 1e-6, "output": 5e-6}

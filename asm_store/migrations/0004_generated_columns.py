@@ -2,6 +2,7 @@ import django.db.models.expressions
 from django.db import migrations, models
 
 import asm_store.expressions
+import asm_store.fields
 
 
 def count(name: str) -> models.GeneratedField:
@@ -16,6 +17,15 @@ class Migration(migrations.Migration):
     dependencies = [("asm_store", "0003_search")]
 
     operations = [
+        migrations.AddField(
+            "run",
+            "model",
+            models.GeneratedField(
+                db_persist=True,
+                expression=asm_store.expressions.JSONText("provider_metadata", "model"),
+                output_field=asm_store.fields.TextField(max_length=255, null=True),
+            ),
+        ),
         migrations.AddField("run", "input_tokens", count("input_tokens")),
         migrations.AddField("run", "output_tokens", count("output_tokens")),
         migrations.AddField(

@@ -1,0 +1,126 @@
+"""What the records of a store have in common: they are checked, copied, and written as dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
+from datetime import datetime
+from functools import cache
+from typing import Any, Self
+
+from django.db import models
+from django.db.models.base import ModelState
+
+from . import conf, fields
+from .events.sanitizing import Sanitizer, shown
+from .exceptions import ValidationError
+
+SANITIZED = "_sanitized"
+
+
+class Record(models.Model):
+    """What sessions, runs, events and artifacts have in common."""
+
+    class Meta:
+        abstract = True
+
+    # Of a prepared record: how large its JSON is, encoded.
+    json_bytes = 0
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every column by its name, JSON-ready: times as ISO 8601 with microseconds and +00:00."""
+        return {name: _exported(getattr(self, name)) for name in _preparations(type(self))}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The record that `to_dict()` described, unsaved; what is left out has its default.
+
+        Raises `ValidationError` (for an unknown status or type one of its kinds) for anything
+        that a store would refuse, and for names that are no columns.
+        """
+        if not isinstance(data, Mapping):
+            raise ValidationError(f"{cls.__name__}: expected a mapping, got {shown(data)}.")
+        unknown = [shown(name) for name in data if name not in _preparations(cls)]
+        if unknown:
+            raise ValidationError(f"{cls.__name__} has no {', '.join(unknown)}.")
+        times = {f.name for f in cls._meta.concrete_fields if isinstance(f, models.DateTimeField)}
+        return cls(
+            **{name: _parsed(name, data[name]) if name in times else data[name] for name in data}
+        ).prepared()
+
+    def prepared(self, *, only: Collection[str] | None = None) -> Self:
+        """An unsaved copy as it will be stored, or `ValidationError`; `self` is not changed.
+
+        Text and JSON are made storable, times UTC. What was replaced is counted in
+        `metadata["_sanitized"]`. `only` names the columns to look at; the others are stored
+        already, perhaps under a larger limit.
+        """
+        if not self.__dict__.keys() >= _preparations(type(self)).keys():
+            raise ValidationError("the record was loaded with only some of its columns.")
+        sanitizer = Sanitizer(conf.max_event_bytes())
+        copy = self._copy()
+        columns = copy.__dict__
+        for name, prepare in _preparations(type(self)).items():
+            if only is None or name in only:
+                columns[name] = prepare(columns[name], sanitizer)
+        copy.count_replaced(sanitizer.replaced)
+        copy.json_bytes = sanitizer.json_bytes
+        return copy
+
+    def copied(self) -> Self:
+        """A copy of a stored record whose holder may change it."""
+        copy = self._copy()
+        for name in copy.__dict__:
+            copy.__dict__[name] = deepcopy(copy.__dict__[name])
+        copy._state.adding, copy._state.db = self._state.adding, self._state.db
+        return copy
+
+    def count_replaced(self, counts: dict[str, int]) -> None:
+        """Add `counts` of what was made storable to `metadata["_sanitized"]`; empty: nothing."""
+        if counts:
+            metadata = self.__dict__["metadata"]
+            metadata[SANITIZED] = _added(metadata.get(SANITIZED), counts)
+
+    def _copy(self) -> Self:
+        # Not Model.__init__: it is slow, and sends signals for what is no new object.
+        copy = type(self).__new__(type(self))
+        columns = self.__dict__
+        copy.__dict__.update({name: columns[name] for name in _preparations(type(self))})
+        copy._state = ModelState()
+        return copy
+
+
+@cache
+def _preparations(kind: type[Record]) -> dict[str, Callable[[Any, Sanitizer], Any]]:
+    """How each column of a record is made storable, by its name."""
+    return {
+        field.attname: field.prepare
+        for field in kind._meta.concrete_fields
+        if isinstance(field, fields.PreparedField)
+    }
+
+
+def _exported(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return fields.clean_time(value, "time").isoformat(timespec="microseconds")
+    return value
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValidationError(f"{name}: {shown(value)} is not an ISO 8601 time.") from None
+
+
+def _added(before: Any, now: dict[str, int]) -> dict[str, int]:
+    """The counts of a record that was cleaned before and has been given more to clean."""
+    if not isinstance(before, dict):
+        return now
+    earlier = {name: count for name, count in before.items() if type(count) is int}
+    return {name: count + earlier.get(name, 0) for name, count in now.items()}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from django.db import InterfaceError
@@ -38,6 +39,11 @@ class BaseOperations:
 
     def begin_write(self) -> None:
         """Called first in a transaction that writes; a database without row locks locks here."""
+
+    @contextmanager
+    def planned_anew(self) -> Iterator[None]:
+        """Statements within are planned for the values that they have, not for any."""
+        yield
 
     def make_counter(self, counter: SessionSequence) -> None:
         """Store a session's counter unless there is one; which is then not locked for sure."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from .base import BaseOperations, Failure
@@ -19,6 +21,25 @@ class PostgreSQLOperations(BaseOperations):
     stateless: ClassVar = ("OperationalError", "InterfaceError", "ConnectionTimeout")
 
     passing: ClassVar = ("starting up", "shutting down", "too many", "recovery", "terminating")
+
+    @contextmanager
+    def planned_anew(self) -> Iterator[None]:
+        """Without preparing them: a prepared statement may get one plan for all values, which
+        looks for what is rare as for what is everywhere.
+
+        https://www.postgresql.org/docs/current/sql-prepare.html
+        """
+        self.connection.ensure_connection()
+        driver = self.connection.connection
+        threshold = getattr(driver, "prepare_threshold", None)
+        if threshold is None:
+            yield
+            return
+        driver.prepare_threshold = None
+        try:
+            yield
+        finally:
+            driver.prepare_threshold = threshold
 
     def classify(self, error: Exception) -> Failure:
         cause = error.__cause__ or error

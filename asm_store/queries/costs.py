@@ -12,12 +12,11 @@ from typing import Any, TypedDict, Unpack
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.lookups import IsNull
 
-from ..backends import transactions
 from ..filters import UsageFilterSet
 from ..models import Run
 from ..pricing import VaryingPrice, parse_pricing_table, price_for
 from ..rates import COUNTS, PricingTable, TokenCounts
-from .paging import async_twin, database, matching
+from .paging import ask, async_twin, database, matching
 from .summaries import UNKNOWN, UsageFilters, whole
 
 PAGE = 1_000
@@ -136,7 +135,7 @@ def get_cost_entries(
     alias = database(using)
     table = parse_pricing_table(pricing_table)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    return transactions.read(alias, lambda: _entries(runs, table))
+    return ask(alias, lambda: _entries(runs, table))
 
 
 def _entries(runs: QuerySet[Run], table: PricingTable) -> list[CostEntry]:

@@ -12,7 +12,9 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model, QuerySet
 
 from .. import conf
+from ..backends import transactions
 from ..cursors import Listing
+from ..db import get_operations
 from ..events.sanitizing import shown
 from ..exceptions import QueryError, ValidationError
 from ..expressions import Beyond
@@ -118,6 +120,16 @@ def database(using: str | None) -> str:
         return using
     alias: str = getattr(default_store, "using", DEFAULT_DB_ALIAS)
     return alias
+
+
+def ask(using: str, body: Callable[[], R]) -> R:
+    """`body()`, again when a connection broke, with plans for the values that were asked for."""
+
+    def planned() -> R:
+        with get_operations(using).planned_anew():
+            return body()
+
+    return transactions.read(using, planned)
 
 
 def async_twin(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:

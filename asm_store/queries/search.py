@@ -9,12 +9,11 @@ from typing import TypedDict, Unpack
 
 from django.db.models import QuerySet
 
-from ..backends import transactions
 from ..events.sanitizing import shown
 from ..exceptions import QueryError
 from ..filters import EventFilterSet, RunFilterSet, SessionFilterSet
 from ..models import Event, Run, Session
-from .paging import Order, async_twin, database, matching, search
+from .paging import Order, ask, async_twin, database, matching, search
 
 SESSION_ORDERS = {
     "updated_at_desc": Order(("updated_at", "id"), descending=True),
@@ -101,7 +100,7 @@ def search_sessions(
         total = wanted.rows.count() if include_total else None
         return SessionPage(*wanted.page(), total)
 
-    return transactions.read(alias, body)
+    return ask(alias, body)
 
 
 class RunFilters(TypedDict, total=False):
@@ -150,7 +149,7 @@ def search_runs(
         cursor=cursor,
         using=alias,
     )
-    return transactions.read(alias, lambda: RunPage(*wanted.page()))
+    return ask(alias, lambda: RunPage(*wanted.page()))
 
 
 class EventFilters(TypedDict, total=False):
@@ -205,14 +204,14 @@ def search_events(
     sources = (wanted.listing.filters["session_ids"], wanted.listing.filters["run_ids"])
     if order_by == "sequence_asc" and any(ids and len(ids) == 1 for ids in sources):
         wanted = replace(wanted, order=SEQUENCE_OF_ONE)
-    return transactions.read(alias, lambda: EventPage(*wanted.page()))
+    return ask(alias, lambda: EventPage(*wanted.page()))
 
 
 def count_events(*, using: str | None = None, **filters: Unpack[EventFilters]) -> int:
     """How many events match all filters, which are those of `search_events()`."""
     alias = database(using)
     events: QuerySet[Event] = matching(EventFilterSet, filters, alias)
-    return transactions.read(alias, events.count)
+    return ask(alias, events.count)
 
 
 asearch_sessions = async_twin(search_sessions)

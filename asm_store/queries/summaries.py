@@ -9,7 +9,6 @@ from typing import Any, TypedDict, Unpack
 
 from django.db.models import Count, Max, Min, QuerySet, Sum
 
-from ..backends import transactions
 from ..backends.reading import session_not_found
 from ..events.sanitizing import clean_number
 from ..exceptions import QueryError, ValidationError
@@ -17,7 +16,7 @@ from ..fields import clean_id
 from ..filters import UsageFilterSet
 from ..models import Event, Run, Session
 from ..rates import COUNTS
-from .paging import async_twin, database, matching
+from .paging import ask, async_twin, database, matching
 
 UNKNOWN = "unknown"
 SUMS = {**{name: Sum(name) for name in COUNTS}, "run_count": Count("id")}
@@ -79,7 +78,7 @@ def get_session_stats(session_id: str, *, using: str | None = None) -> SessionSt
     except ValidationError as error:
         raise QueryError(str(error)) from None
     alias = database(using)
-    return transactions.read(alias, lambda: _session_stats(pk, alias))
+    return ask(alias, lambda: _session_stats(pk, alias))
 
 
 def _session_stats(session_id: str, using: str) -> SessionStats:
@@ -113,7 +112,7 @@ def get_usage_summary(*, using: str | None = None, **filters: Unpack[UsageFilter
     """
     alias = database(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    groups = transactions.read(alias, lambda: _groups(runs, "provider"))
+    groups = ask(alias, lambda: _groups(runs, "provider"))
     total = _added(groups)
     return UsageSummary(
         total["input_tokens"],

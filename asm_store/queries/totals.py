@@ -8,10 +8,9 @@ from typing import Any, Unpack
 
 from django.db.models import Count, Q, QuerySet
 
-from ..backends import transactions
 from ..filters import EventFilterSet, SessionFilterSet, UsageFilterSet
 from ..models import Event, Run, Session
-from .paging import async_twin, database, matching
+from .paging import ask, async_twin, database, matching
 from .summaries import UsageFilters
 
 
@@ -58,7 +57,7 @@ def get_totals(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> 
             events.count(),
         )
 
-    return transactions.read(alias, body)
+    return ask(alias, body)
 
 
 def _sessions(wanted: Mapping[str, Any], using: str) -> QuerySet[Session]:

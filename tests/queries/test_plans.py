@@ -8,9 +8,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connections
 
+from asm_store.backends.database import DatabaseSessionStore
 from asm_store.queries import search_events, search_runs, search_sessions
 from asm_store.queries.search import RUN_ORDERS, SESSION_ORDERS
+from asm_store.test import make_session
 from tests.cases import EMPTIED_APPS, require
 from tests.queries import plans
 
@@ -114,3 +117,20 @@ def test_searches_of_large_tables_read_indexes_alone() -> None:
                 wanted,
                 kinds,
             )
+
+
+@pytest.mark.skipif("postgresql_other" not in connections, reason="needs PostgreSQL")
+@pytest.mark.django_db(databases=["postgresql_other"])
+def test_a_search_is_planned_for_its_values_however_often_it_is_asked() -> None:
+    """The alias prepares what it has sent a few times, and then one plan may be for all values."""
+    alias = "postgresql_other"
+    store = DatabaseSessionStore(alias)
+    session = store.save_session(make_session())
+    for _ in range(8):
+        search_sessions(using=alias, agent_id="agent_rare")
+        store.get_session(session.id)
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        prepared = [statement for (statement,) in cursor.fetchall()]
+    assert any("asm_sessions" in statement for statement in prepared)
+    assert not [text for text in prepared if text.startswith("SELECT") and '"agent_id" = $' in text]

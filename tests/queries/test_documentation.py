@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from django.http import HttpResponse, QueryDict
 
 from asm_store import default_store
+from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Session
-from asm_store.test import make_run, make_session
+from asm_store.test import make_event, make_run, make_session
 
 TEXT = (Path(__file__).parents[2] / "docs" / "querying.md").read_text()
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
@@ -75,9 +78,60 @@ def test_sums(billing: list[Session]) -> None:
 
 @pytest.mark.django_db
 def test_queries_of_ones_own(billing: list[Session]) -> None:
-    run("annotate(runs=")
+    run("tokens=Sum(")
     assert Session.objects.alive().tagged("billing", "urgent").count() == 3
     assert Session.objects.tagged("billing", "Urgent").count() == 0
+
+
+@pytest.fixture
+def workshop(using: str) -> str:
+    """The database with a session of two runs and failed tools, and a session of a subagent."""
+    store = DatabaseSessionStore(using)
+    session = store.save_session(make_session(id="ses_main"))
+    child = store.save_session(make_session(id="ses_child", parent_session_id="ses_main"))
+    for number, (owner, status) in enumerate(
+        [(session, "completed"), (session, "failed"), (child, "failed"), (child, "completed")]
+    ):
+        begin = MONDAY + timedelta(hours=10 * number)
+        store.save_run(
+            make_run(
+                owner,
+                id=f"run_{number}",
+                status=status,
+                started_at=begin,
+                ended_at=begin + timedelta(seconds=number),
+                provider_metadata={"model": "opus" if number % 2 else "haiku"},
+                cost_usd=number / 4,
+            )
+        )
+    tools = ["grep", "bash", "bash"]
+    store.append_events(
+        [make_event(session, type="tool_call_failed", data={"tool_name": tool}) for tool in tools]
+    )
+    return using
+
+
+def test_what_a_day_cost(workshop: str) -> None:
+    rows = run("daily = ")["daily"].using(workshop)
+    days = [(row["day"].day, row["model"], row["runs"], row["usd"]) for row in rows]
+    assert days == [(2, "haiku", 2, 0.5), (2, "opus", 1, 0.25), (3, "opus", 1, 0.75)]
+
+
+def test_the_slowest_runs(workshop: str) -> None:
+    rows = run("slowest = ")["slowest"].using(workshop)
+    took = [(row.pk, row.took.total_seconds()) for row in rows]
+    assert took == [("run_3", 3), ("run_2", 2), ("run_1", 1), ("run_0", 0)]
+
+
+def test_failures_of_tools(workshop: str) -> None:
+    rows = run("failures = ", session_id="ses_main")["failures"].using(workshop)
+    assert [(row["tool"], row["times"]) for row in rows] == [("bash", 2), ("grep", 1)]
+
+
+def test_broken_sessions_and_subagents(workshop: str) -> None:
+    names = run("broken = ")
+    assert [session.pk for session in names["broken"].using(workshop)] == ["ses_main"]
+    assert list(names["subagents"].using(workshop)) == [{"parent": "ses_main", "usd": 1.25}]
 
 
 def test_no_example_is_left_out() -> None:
@@ -85,7 +139,11 @@ def test_no_example_is_left_out() -> None:
         "page.total_count",
         "while True",
         "def sessions(request",
-        "annotate(runs=",
+        "tokens=Sum(",
         "get_usage",
+        "daily = ",
+        "slowest = ",
+        "failures = ",
+        "broken = ",
     )
     assert all(any(mark in example for mark in tested) for example in EXAMPLES)

@@ -12,22 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events.sanitizing import shown
-from ..models import Event, Run, Session
-from .claude_records import Draft, Entry, derived_id, described, drafts_of, is_prompt, read_entry
-from .claude_turns import (
-    PROVIDER,
-    SOURCE,
-    UsageLedger,
-    content_event,
-    created_event,
-    end_events,
-    new_session,
-    note_drafts,
-    note_session,
-    started_event,
-)
+from ..models import Event, Session
+from .claude_records import Entry, drafts_of, is_prompt, read_entry
+from .claude_turns import PROVIDER, SOURCE, UsageLedger, new_session, note_drafts, note_session
+from .conversations import ConversationReader
+from .drafts import Draft, derived_id, described
+from .lifecycle import content_event, with_original
 from .lines import Line
-from .reader import LogReader
 from .reports import Tally, Tokens
 from .turns import Conversation, Turn
 
@@ -59,15 +50,14 @@ IGNORED_TYPES = frozenset(
 )
 
 
-class ClaudeCodeReader(LogReader):
-    """Reads one transcript. It keeps ids and counts of what it has seen, and no contents."""
+class ClaudeCodeReader(ConversationReader):
+    """Reads one transcript."""
 
     name = SOURCE
-    parent_is_optional = True
+    provider = PROVIDER
 
     def __init__(self, tally: Tally) -> None:
         super().__init__(tally)
-        self._conversations: dict[str, Conversation] = {}
         self._seen: set[bytes] = set()
         self._usage = UsageLedger()
         self._title: str | None = None
@@ -118,12 +108,15 @@ class ClaudeCodeReader(LogReader):
             return []
         conversation, events = self._conversation(entry)
         begins = bool(fresh) and is_prompt(entry, drafts)
-        turn, of_turn = _turn(entry, begins, conversation)
-        own = [content_event(entry, turn, conversation, *item) for item in fresh.items()]
+        turn, of_turn = self._turn(entry, begins, conversation)
+        own = [
+            content_event(event_id, draft, entry.timestamp, conversation, turn, PROVIDER)
+            for event_id, draft in fresh.items()
+        ]
         if turn is not None:
             note_drafts(turn, entry, fresh.values())
             own += [] if used is None else [self._usage.event(entry, turn, used)]
-        return events + of_turn + _with_original(own, entry.record)
+        return events + of_turn + with_original(own, entry.record)
 
     def _unseen(self, entry: Entry, drafts: list[Draft]) -> dict[str, Draft]:
         """The drafts that no earlier line gave, by their ids."""
@@ -142,67 +135,40 @@ class ClaudeCodeReader(LogReader):
 
     def _conversation(self, entry: Entry) -> tuple[Conversation, list[Event]]:
         """The entry's session, and the event of its creation when it is new."""
-        known = self._conversations.get(entry.session_id)
-        if known is not None:
-            known.changed = True
-            note_session(known.session, entry)
-            return known, []
-        created = Conversation(new_session(entry))
-        self._conversations[entry.session_id] = created
-        return created, [created_event(created.session)]
+        known = self.conversations.get(entry.session_id)
+        if known is None:
+            return self.open_conversation(new_session(entry))
+        known.changed = True
+        note_session(known.session, entry)
+        return known, []
 
-    def finish(self) -> list[Event]:
-        turns = [conversation.current for conversation in self._conversations.values()]
-        # A turn that has no outcome yet may go on when the log grows.
-        ended = [turn for turn in turns if turn is not None and turn.outcome is not None]
-        return [event for turn in ended for event in end_events(turn)]
+    def _turn(
+        self, entry: Entry, begins: bool, conversation: Conversation
+    ) -> tuple[Turn | None, list[Event]]:
+        """The entry's turn; when it is new, the events of the last one's end and its start."""
+        # One prompt may be written as several records of the same moment.
+        run_id = derived_id("run", entry.timestamp, entry.session_id)
+        # Without a prompt the log begins in the middle of a turn.
+        begins = begins or (conversation.current is None and entry.kind != "system")
+        events: list[Event] = []
+        turn = conversation.turn_of(entry.parent_uuid)
+        if begins and run_id not in conversation.begun:
+            turn = Turn(run_id, entry.session_id, entry.timestamp, entry.timestamp)
+            events = self.begin_turn(conversation, turn)
+        if turn is not None:
+            _note_record(turn, entry)
+        return turn, events
 
     def take_sessions(self, *, final: bool) -> list[Session]:
         self._set_title()
-        taken = []
-        for conversation in self._conversations.values():
-            if conversation.changed and (final or not conversation.taken):
-                conversation.changed, conversation.taken = False, True
-                taken.append(conversation.session)
-        return taken
+        return super().take_sessions(final=final)
 
     def _set_title(self) -> None:
         """A title names no session that could be trusted: it is that of the file's first."""
-        first = next(iter(self._conversations.values()), None)
+        first = next(iter(self.conversations.values()), None)
         if first is not None and self._title is not None:
             first.session.metadata["title"] = self._title
             first.changed = True
-
-    def take_runs(self, *, final: bool) -> list[Run]:
-        return [
-            turn.run(PROVIDER, SOURCE, is_open=is_open)
-            for conversation in self._conversations.values()
-            for turn, is_open in conversation.take_turns(final=final)
-        ]
-
-
-def _turn(
-    entry: Entry, begins: bool, conversation: Conversation
-) -> tuple[Turn | None, list[Event]]:
-    """The entry's turn, and the events of the last one's end and of its start when it is new."""
-    # One prompt may be written as several records of the same moment.
-    run_id = derived_id("run", entry.timestamp, entry.session_id)
-    # Without a prompt the log begins in the middle of a turn.
-    begins = begins or (conversation.current is None and entry.kind != "system")
-    if begins and run_id not in conversation.begun:
-        return _begin(entry, run_id, conversation)
-    turn = conversation.turn_of(entry.parent_uuid)
-    if turn is not None:
-        _note_record(turn, entry)
-    return turn, []
-
-
-def _begin(entry: Entry, run_id: str, conversation: Conversation) -> tuple[Turn, list[Event]]:
-    ended = [] if conversation.current is None else end_events(conversation.current)
-    turn = Turn(run_id, entry.session_id, entry.timestamp, entry.timestamp)
-    _note_record(turn, entry)
-    conversation.begin(turn)
-    return turn, [*ended, started_event(turn)]
 
 
 def _note_record(turn: Turn, entry: Entry) -> None:
@@ -211,15 +177,6 @@ def _note_record(turn: Turn, entry: Entry) -> None:
         turn.ended_at = max(turn.ended_at, entry.timestamp)
     if entry.uuid is not None:
         turn.records.add(entry.uuid)
-
-
-def _with_original(events: list[Event], record: dict[str, Any]) -> list[Event]:
-    """The first event of a line keeps the line; the others say which event that is."""
-    first = events[0]
-    first.metadata = {"original": record}
-    for event in events[1:]:
-        event.metadata = {"original_in": first.id}
-    return events
 
 
 def _short(event_id: str) -> bytes:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..events.sanitizing import shown
 from ..events.types import EventType
-from ..exceptions import ValidationError
-from ..fields import MAX_ID_LENGTH, clean_id, clean_time
+from ..fields import MAX_ID_LENGTH
+from .drafts import (
+    Draft,
+    call_draft,
+    count_of,
+    flat,
+    key_of,
+    result_draft,
+    short_text,
+    text_or_none,
+    timestamp_of,
+    usable_session_id,
+)
 from .lines import SkippedLineError
 from .reports import Tokens
 
@@ -28,16 +36,6 @@ USAGE_KEYS = (
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
 )
-MAX_TOKENS = 2**53
-
-
-class Draft(NamedTuple):
-    """An event to be: what the block of a message says. `key` tells it from its siblings."""
-
-    type: EventType
-    data: dict[str, Any]
-    key: str
-    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Entry:
 
     @property
     def message_id(self) -> str | None:
-        return _text_or_none(self.message.get("id"))
+        return text_or_none(self.message.get("id"))
 
     @property
     def is_api_error(self) -> bool:
@@ -82,7 +80,7 @@ def read_entry(record: dict[str, Any]) -> Entry:
         kind=record["type"],
         session_id=session_id,
         parent_session_id=parent,
-        timestamp=_timestamp(record.get("timestamp")),
+        timestamp=timestamp_of(record.get("timestamp")),
         uuid=_uuid(record.get("uuid")),
         parent_uuid=_uuid(record.get("parentUuid")),
         message=message,
@@ -91,29 +89,12 @@ def read_entry(record: dict[str, Any]) -> Entry:
 
 def _session_ids(record: Mapping[str, Any]) -> tuple[str, str | None]:
     """The session's id and its parent's: what a subagent did is a session of its own."""
-    main, agent = record.get("sessionId"), record.get("agentId")
-    if main is None:
-        raise SkippedLineError("no session id")
-    try:
-        clean_id(main)
-        if agent is not None:
-            return clean_id(f"{main}/agent-{clean_id(agent)}"), main
-        if record.get("isSidechain") is True:
-            return clean_id(f"{main}/sidechain"), main
-    except ValidationError:
-        raise SkippedLineError("not a usable session id") from None
+    main, agent = usable_session_id(record.get("sessionId")), record.get("agentId")
+    if agent is not None:
+        return usable_session_id(f"{main}/agent-{usable_session_id(agent)}"), main
+    if record.get("isSidechain") is True:
+        return usable_session_id(f"{main}/sidechain"), main
     return main, None
-
-
-def _timestamp(value: object) -> datetime:
-    try:
-        return clean_time(datetime.fromisoformat(str(value)), "timestamp")
-    except ValueError:
-        raise SkippedLineError("no timestamp" if value is None else "bad timestamp") from None
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _uuid(value: object) -> str | None:
@@ -143,27 +124,20 @@ def _user_draft(block: dict[str, Any], message_id: str | None) -> Draft:
     if block.get("type") == "tool_result":
         return _tool_result_draft(block)
     data = {**_content(block), "role": "user"}
-    return Draft(EventType.MESSAGE_SENT, data, _key(block), _correlation(message_id))
+    return Draft(EventType.MESSAGE_SENT, data, key_of(block), short_text(message_id))
 
 
 def _assistant_draft(block: dict[str, Any], message_id: str | None) -> Draft:
     kind = str(block.get("type"))
     if kind.endswith("tool_use"):
-        call = _text_or_none(block.get("id"))
-        data = {
-            "tool_name": str(block.get("name", "")),
-            "tool_call_id": call,
-            "tool_input": block.get("input"),
-        }
-        return Draft(EventType.TOOL_CALL_STARTED, data, _key(block), _correlation(call))
-    if kind.endswith("tool_result"):
-        return _tool_result_draft(block)
+        call, name = text_or_none(block.get("id")), str(block.get("name", ""))
+        return call_draft(call, name, block.get("input"), key_of(block))
     event_type = EventType.MESSAGE_RECEIVED
     if kind in {"thinking", "redacted_thinking"}:
         # No part of the answer: nobody should find it in a conversation's text.
         event_type = EventType.MESSAGE_STREAMED
     data = {**_content(block), "role": "assistant"}
-    return Draft(event_type, data, _key(block), _correlation(message_id))
+    return Draft(event_type, data, key_of(block), short_text(message_id))
 
 
 def _content(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,40 +149,26 @@ def _content(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tool_result_draft(block: Mapping[str, Any]) -> Draft:
-    call = _text_or_none(block.get("tool_use_id"))
-    output = _flat(block.get("content"))
-    if block.get("is_error") is True:
-        text = output if isinstance(output, str) else json.dumps(output)
-        data = {"tool_call_id": call, "error_message": text}
-        return Draft(EventType.TOOL_CALL_FAILED, data, _key(block), _correlation(call))
-    data = {"tool_call_id": call, "tool_output": output}
-    return Draft(EventType.TOOL_CALL_COMPLETED, data, _key(block), _correlation(call))
-
-
-def _flat(content: Any) -> Any:
-    """A list of text blocks as one text; anything else as it is."""
-    if not isinstance(content, list):
-        return content
-    texts = [block.get("text") if isinstance(block, dict) else None for block in content]
-    strings = [text for text in texts if isinstance(text, str)]
-    return "\n".join(strings) if len(strings) == len(content) else content
+    call = text_or_none(block.get("tool_use_id"))
+    failed = block.get("is_error") is True
+    return result_draft(call, flat(block.get("content")), key_of(block), failed=failed)
 
 
 def _api_error_draft(entry: Entry) -> Draft:
     blocks = [_content(block)["content"] for block in _blocks(entry.message["content"])]
     data = {
         "error_message": "\n".join(blocks),
-        "error_code": _text_or_none(entry.record.get("error")) or "api_error",
+        "error_code": text_or_none(entry.record.get("error")) or "api_error",
     }
-    return Draft(EventType.ERROR_OCCURRED, data, _key(data), _correlation(entry.message_id))
+    return Draft(EventType.ERROR_OCCURRED, data, key_of(data), short_text(entry.message_id))
 
 
 def _system_draft(record: Mapping[str, Any]) -> Draft:
     if record.get("subtype") == "turn_duration":
         data = {"duration_ms": record.get("durationMs")}
-        return Draft(EventType.TURN_COMPLETED, data, _key(data))
+        return Draft(EventType.TURN_COMPLETED, data, key_of(data))
     data = {**_error(record), "retry_attempt": record.get("retryAttempt")}
-    return Draft(EventType.ERROR_OCCURRED, data, _key(data))
+    return Draft(EventType.ERROR_OCCURRED, data, key_of(data))
 
 
 def _error(record: Mapping[str, Any]) -> dict[str, str]:
@@ -218,20 +178,12 @@ def _error(record: Mapping[str, Any]) -> dict[str, str]:
     for _depth in range(4):
         if not isinstance(layer, dict):
             break
-        message = _text_or_none(layer.get("message")) or message
+        message = text_or_none(layer.get("message")) or message
         code = code or layer.get("status") or layer.get("code")
-        kind = _text_or_none(layer.get("type")) or kind
+        kind = text_or_none(layer.get("type")) or kind
         layer = layer.get("error") or layer.get("cause")
     code = str(code or kind or "api_error")[:255]
     return {"error_message": message or code, "error_code": code}
-
-
-def _key(block: Mapping[str, Any]) -> str:
-    return json.dumps(block, sort_keys=True)
-
-
-def _correlation(value: str | None) -> str | None:
-    return value[:255] if value else None
 
 
 def usage_of(message: Mapping[str, Any]) -> Tokens | None:
@@ -239,18 +191,12 @@ def usage_of(message: Mapping[str, Any]) -> Tokens | None:
     usage = message.get("usage")
     if not isinstance(usage, dict):
         return None
-    return Tokens(*(_count(usage.get(key)) for key in USAGE_KEYS))
-
-
-def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS:
-        return value
-    return 0
+    return Tokens(*(count_of(usage.get(key)) for key in USAGE_KEYS))
 
 
 def model_of(message: Mapping[str, Any]) -> str | None:
     """The model that answered; None for what the program itself put in the model's place."""
-    model = _text_or_none(message.get("model"))
+    model = text_or_none(message.get("model"))
     return None if model is None or model == SYNTHETIC_MODEL else model[:255]
 
 
@@ -260,20 +206,3 @@ def is_prompt(entry: Entry, drafts: list[Draft]) -> bool:
         return False
     sent = [draft for draft in drafts if draft.type == EventType.MESSAGE_SENT]
     return bool(sent) and not sent[0].data["content"].startswith(NOT_A_PROMPT)
-
-
-def derived_id(prefix: str, timestamp: datetime, *parts: str | None) -> str:
-    """An id in the shape of a new one, the same for the same arguments: a UUIDv8 (RFC 9562, 5.8).
-
-    It begins with the time, as the ids of new records do, so that a log's rows lie together.
-    """
-    text = json.dumps([timestamp.isoformat(), *parts])
-    digest = int.from_bytes(sha256(text.encode()).digest()[:16])
-    milliseconds = max(0, int(timestamp.timestamp() * 1000)) & (2**48 - 1)
-    random = digest & (2**80 - 1) & ~(0xF << 76) & ~(3 << 62)
-    return f"{prefix}_{milliseconds << 80 | random | 8 << 76 | 2 << 62:032x}"
-
-
-def described(kind: object) -> str:
-    """The name under which lines of an unknown kind are counted."""
-    return f"unknown type {shown(kind)}"

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from ..events.types import EventType
 from ..models import Event, Run, Session
-from .claude_records import INTERRUPTION, LOCAL_OUTPUT, Draft, Entry, derived_id, model_of, usage_of
+from .claude_records import INTERRUPTION, LOCAL_OUTPUT, Entry, model_of, usage_of
+from .drafts import Draft, context_of, derived_id
 from .reports import Tokens
-from .turns import Conversation, Turn, excerpt
+from .turns import Turn, excerpt
 
 SOURCE = "claude-code"
 PROVIDER = "claude"
-EPOCH = datetime.fromtimestamp(0, UTC)
-MAX_CONTEXT = 4096
 CONTEXT_KEYS = {"cwd": "cwd", "gitBranch": "git_branch", "version": "version"}
-END_EVENTS = {
-    Run.Status.COMPLETED: EventType.RUN_COMPLETED,
-    Run.Status.FAILED: EventType.RUN_FAILED,
-    Run.Status.CANCELLED: EventType.RUN_CANCELLED,
-}
 
 
 def new_session(entry: Entry) -> Session:
@@ -49,12 +42,7 @@ def note_session(session: Session, entry: Entry) -> None:
 
 
 def _context(entry: Entry) -> dict[str, Any]:
-    found = {name: entry.record.get(key) for key, name in CONTEXT_KEYS.items()}
-    return {
-        name: value[:MAX_CONTEXT]
-        for name, value in found.items()
-        if isinstance(value, str) and value
-    }
+    return context_of({name: entry.record.get(key) for key, name in CONTEXT_KEYS.items()})
 
 
 def note_drafts(turn: Turn, entry: Entry, drafts: Iterable[Draft]) -> None:
@@ -97,76 +85,6 @@ def _note_message(turn: Turn, entry: Entry, content: str) -> None:
     else:
         turn.outcome = None
         turn.prompt = excerpt(f"{turn.prompt}\n{content}".strip())
-
-
-def created_event(session: Session) -> Event:
-    """The first event of a session."""
-    # Known by the session alone: its log may come in several files.
-    event_id = derived_id("evt", EPOCH, session.id, "created")
-    return _lifecycle_event(event_id, EventType.SESSION_CREATED, session.id, session.created_at)
-
-
-def started_event(turn: Turn) -> Event:
-    """The event that begins the turn."""
-    event = _lifecycle_event(
-        derived_id("evt", turn.started_at, turn.run_id, "started"),
-        EventType.RUN_STARTED,
-        turn.session_id,
-        turn.started_at,
-    )
-    event.run_id = turn.run_id
-    return event
-
-
-def end_events(turn: Turn) -> list[Event]:
-    """The event that ends the turn, once."""
-    if turn.has_end_event:
-        return []
-    turn.has_end_event = True
-    # Known by its turn alone: however that ended, it ended once.
-    event_id = derived_id("evt", turn.started_at, turn.run_id, "ended")
-    event = _lifecycle_event(event_id, END_EVENTS[turn.status], turn.session_id, turn.ended_at)
-    event.run_id = turn.run_id
-    event.data = {"stop_reason": turn.stop_reason}
-    if turn.status == Run.Status.FAILED and turn.error is not None:
-        event.data = turn.error
-    return [event]
-
-
-def _lifecycle_event(
-    event_id: str, event_type: EventType, session_id: str, timestamp: datetime
-) -> Event:
-    return Event(
-        id=event_id,
-        type=event_type,
-        session_id=session_id,
-        timestamp=timestamp,
-        provider=PROVIDER,
-    )
-
-
-def content_event(
-    entry: Entry, turn: Turn | None, conversation: Conversation, event_id: str, draft: Draft
-) -> Event:
-    """The event of one block; a tool's result is given the name of the tool that was called."""
-    data = draft.data
-    call = data.get("tool_call_id")
-    if draft.type == EventType.TOOL_CALL_STARTED:
-        if call is not None:
-            conversation.calls[call] = data["tool_name"]
-    elif "tool_call_id" in data:
-        name = "" if call is None else conversation.calls.pop(call, "")
-        data = {"tool_name": name, **data}
-    return Event(
-        id=event_id,
-        type=draft.type,
-        timestamp=entry.timestamp,
-        session_id=entry.session_id,
-        run_id=None if turn is None else turn.run_id,
-        data=data,
-        provider=PROVIDER,
-        correlation_id=draft.correlation_id,
-    )
 
 
 class UsageChange(NamedTuple):

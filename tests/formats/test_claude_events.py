@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asm_store.events.types import EventType
-from asm_store.formats.claude_records import derived_id
+from asm_store.formats.drafts import derived_id
 from asm_store.formats.reports import Skipped, Tokens
 from asm_store.models import Event
 from example_project.sample_data import (

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ..events.types import EventType
 from ..models import Event, Run, Session
 from .claude_records import INTERRUPTION, LOCAL_OUTPUT, Entry, model_of, usage_of
-from .drafts import Draft, context_of, derived_id
+from .drafts import Draft, context_of, derived_id, short_text
+from .lifecycle import usage_event
 from .reports import Tokens
 from .turns import Turn, excerpt
 
@@ -119,28 +120,20 @@ class UsageLedger:
         return UsageChange(event_id, message, before, after)
 
     def event(self, entry: Entry, turn: Turn, change: UsageChange) -> Event:
-        """Note the change in the turn and here, and make the event of it.
-
-        The event has the difference, so that the events of a run add up to its usage, however
-        often the log was imported while a message grew.
-        """
+        """Note the change in the turn and here, and make the event of it."""
         added = change.after - (change.before or Tokens())
-        model = model_of(entry.message)
         turn.messages += change.before is None
-        turn.usage += added
-        turn.used(model)
         self.total += added
         self._known[change.message] = change.after
         self._seen.add(change.event_id)
-        return Event(
-            id=change.event_id,
-            type=EventType.TOKEN_USAGE_UPDATED,
-            timestamp=entry.timestamp,
-            session_id=entry.session_id,
-            run_id=turn.run_id,
-            data={**added.to_dict(), **({"model": model} if model else {})},
-            provider=PROVIDER,
-            correlation_id=entry.message_id[:255] if entry.message_id else None,
+        return usage_event(
+            change.event_id,
+            added,
+            model_of(entry.message),
+            entry.timestamp,
+            turn,
+            PROVIDER,
+            short_text(entry.message_id),
         )
 
 

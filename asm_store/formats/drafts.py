@@ -12,7 +12,7 @@ from ..events.sanitizing import shown
 from ..events.types import EventType
 from ..exceptions import ValidationError
 from ..fields import MAX_ID_LENGTH, clean_id, clean_time
-from .lines import SkippedLineError
+from .lines import SkippedLineError, refuse_constant
 
 # The time of what a log gives no time for.
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -115,6 +115,16 @@ def texts_of(blocks: Iterable[object]) -> list[str]:
     """The texts among the blocks of a content."""
     texts = [block.get("text") if isinstance(block, dict) else None for block in blocks]
     return [text for text in texts if isinstance(text, str)]
+
+
+def arguments_of(text: object) -> Any:
+    """What a tool was given: logs have it as JSON in a text; the text itself when it is none."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return text
 
 
 def result_draft(call: str | None, output: Any, key: str, *, failed: bool) -> Draft:

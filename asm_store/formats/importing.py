@@ -9,6 +9,7 @@ from pathlib import Path
 from ..exceptions import StorageError, StoreError, ValidationError
 from ..models import Event
 from .claude_code import ClaudeCodeReader
+from .codex import CodexReader
 from .jsonl import JsonLinesReader
 from .lines import (
     Line,
@@ -25,7 +26,7 @@ from .storing import Destination, Ledger, ParentNotStoredError
 
 AUTO = "auto"
 READERS: dict[str, type[LogReader]] = {
-    reader.name: reader for reader in (ClaudeCodeReader, JsonLinesReader)
+    reader.name: reader for reader in (ClaudeCodeReader, CodexReader, JsonLinesReader)
 }
 FORMATS = (AUTO, *READERS)
 SUFFIX = ".jsonl"

@@ -8,6 +8,7 @@ from typing import Any
 from ..events.types import EventType
 from ..models import Event, Run, Session
 from .drafts import EPOCH, Draft, derived_id
+from .reports import Tokens
 from .turns import Conversation, Turn
 
 END_EVENTS = {
@@ -95,6 +96,33 @@ def _with_tool_name(draft: Draft, conversation: Conversation) -> dict[str, Any]:
         return data
     name = "" if call is None else conversation.calls.pop(call, "")
     return {"tool_name": name, **data}
+
+
+def usage_event(
+    event_id: str,
+    added: Tokens,
+    model: str | None,
+    timestamp: datetime,
+    turn: Turn,
+    provider: str,
+    correlation_id: str | None = None,
+) -> Event:
+    """Count in the turn what was used more, and make the event of it.
+
+    So the events of a run add up to its usage, however often a log was imported while it grew.
+    """
+    turn.usage += added
+    turn.used(model)
+    return Event(
+        id=event_id,
+        type=EventType.TOKEN_USAGE_UPDATED,
+        timestamp=timestamp,
+        session_id=turn.session_id,
+        run_id=turn.run_id,
+        data={**added.to_dict(), **({"model": model} if model else {})},
+        provider=provider,
+        correlation_id=correlation_id,
+    )
 
 
 def with_original(events: list[Event], record: dict[str, Any]) -> list[Event]:

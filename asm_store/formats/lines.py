@@ -116,7 +116,7 @@ def parse_line(raw: bytes, length: int) -> dict[str, Any]:
     if raw.lstrip().startswith(COMMENT_MARKS):
         raise SkippedLineError("comment line")
     try:
-        record = json.loads(raw.decode(), parse_constant=_refuse_constant)
+        record = json.loads(raw.decode(), parse_constant=refuse_constant)
     except UnicodeDecodeError:
         raise SkippedLineError("not UTF-8") from None
     except RecursionError:
@@ -129,7 +129,8 @@ def parse_line(raw: bytes, length: int) -> dict[str, Any]:
     return record
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """NaN and the infinities, which Python's `json` would let pass."""
     raise ValueError(f"{name} is not JSON")
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asm_store.events.types import EventType
 from asm_store.formats import FileReport, import_paths
 from asm_store.formats.claude_code import ClaudeCodeReader
 from asm_store.formats.lines import SkippedLineError, open_log, read_lines
+from asm_store.formats.reader import LogReader
 from asm_store.formats.reports import Tally
 from asm_store.models import Event, Run, Session
 from example_project.sample_data import Transcript, text, usage
 
 USED = usage(1, 2, 3, 4)
 
+R = TypeVar("R", bound=LogReader)
 Events = Callable[[Transcript], list[Event]]
 Runs = Callable[[Transcript], list[Run]]
 
@@ -30,8 +32,13 @@ def of_type(events: list[Event], event_type: EventType) -> list[Event]:
 
 def read(path: Path) -> tuple[ClaudeCodeReader, list[Event], list[Run]]:
     """A transcript read without a store."""
+    return read_as(ClaudeCodeReader, path)
+
+
+def read_as(reader_class: type[R], path: Path) -> tuple[R, list[Event], list[Run]]:
+    """A log read without a store."""
     tally = Tally()
-    reader = ClaudeCodeReader(tally)
+    reader = reader_class(tally)
     events: list[Event] = []
     with open_log(path) as handle:
         for line in read_lines(handle, tally):

@@ -97,8 +97,8 @@ class TestFiles:
         assert errors == {
             "a-empty.jsonl": "the file is empty",
             "b-binary.jsonl": "a binary file, not a log",
-            "c-prose.jsonl": "no log of a known format (claude-code, jsonl)",
-            "d-other.jsonl": "no log of a known format (claude-code, jsonl)",
+            "c-prose.jsonl": "no log of a known format (claude-code, codex, jsonl)",
+            "d-other.jsonl": "no log of a known format (claude-code, codex, jsonl)",
             "e-headless.jsonl": "the file holds no session",
             "f-newer.jsonl": "version 2 of the format; this package reads 1",
             "missing.jsonl": "cannot be read: No such file or directory",

@@ -54,7 +54,6 @@ class ClaudeCodeReader(ConversationReader):
     """Reads one transcript."""
 
     name = SOURCE
-    provider = PROVIDER
 
     def __init__(self, tally: Tally) -> None:
         super().__init__(tally)
@@ -137,7 +136,7 @@ class ClaudeCodeReader(ConversationReader):
         """The entry's session, and the event of its creation when it is new."""
         known = self.conversations.get(entry.session_id)
         if known is None:
-            return self.open_conversation(new_session(entry))
+            return self.open_conversation(new_session(entry), PROVIDER)
         known.changed = True
         note_session(known.session, entry)
         return known, []
@@ -153,7 +152,7 @@ class ClaudeCodeReader(ConversationReader):
         events: list[Event] = []
         turn = conversation.turn_of(entry.parent_uuid)
         if begins and run_id not in conversation.begun:
-            turn = Turn(run_id, entry.session_id, entry.timestamp, entry.timestamp)
+            turn = Turn(run_id, entry.session_id, entry.timestamp, entry.timestamp, PROVIDER)
             events = self.begin_turn(conversation, turn)
         if turn is not None:
             _note_record(turn, entry)

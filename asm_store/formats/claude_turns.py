@@ -132,7 +132,6 @@ class UsageLedger:
             model_of(entry.message),
             entry.timestamp,
             turn,
-            PROVIDER,
             short_text(entry.message_id),
         )
 

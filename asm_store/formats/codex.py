@@ -71,7 +71,6 @@ class CodexReader(ConversationReader):
     """Reads one rollout."""
 
     name = SOURCE
-    provider = SOURCE
 
     def __init__(self, tally: Tally) -> None:
         super().__init__(tally)
@@ -128,7 +127,7 @@ class CodexReader(ConversationReader):
         session = new_session(entry.payload, entry.timestamp)
         if "forked_from_id" in entry.payload or parent_of(entry.payload) is not None:
             self._copied_until = entry.timestamp
-        self._conversation, events = self.open_conversation(session)
+        self._conversation, events = self.open_conversation(session, SOURCE)
         return with_original(events, entry.record)
 
     def _watch_copy(self, entry: Entry) -> None:
@@ -174,7 +173,7 @@ class CodexReader(ConversationReader):
     def _begin(self, entry: Entry, conversation: Conversation) -> tuple[CodexTurn, list[Event]]:
         session_id = conversation.session.id
         run_id = derived_id("run", entry.timestamp, session_id, str(entry.number))
-        self._turn = CodexTurn(run_id, session_id, entry.timestamp, entry.timestamp)
+        self._turn = CodexTurn(run_id, session_id, entry.timestamp, entry.timestamp, SOURCE)
         return self._turn, self.begin_turn(conversation, self._turn)
 
     def _content(
@@ -279,7 +278,7 @@ class CodexReader(ConversationReader):
         _note_time(turn, entry)
         self._total += added
         event_id = _event_id(entry, conversation, "usage")
-        used = usage_event(event_id, added, self._model, entry.timestamp, turn, SOURCE)
+        used = usage_event(event_id, added, self._model, entry.timestamp, turn)
         return events + with_original([used], entry.record)
 
     def _added(self, after: Tokens) -> Tokens:

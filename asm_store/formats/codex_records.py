@@ -17,10 +17,12 @@ from .drafts import (
     count_of,
     flat,
     key_of,
+    message_drafts,
     result_draft,
     short_text,
     text_or_none,
     texts_of,
+    thought_draft,
     timestamp_of,
     usable_id,
     usable_session_id,
@@ -207,17 +209,7 @@ def is_prompt(draft: Draft) -> bool:
 def _message(item: Item) -> list[Draft]:
     role = str(item.get("role"))[:64]
     event_type = EventType.MESSAGE_RECEIVED if role == "assistant" else EventType.MESSAGE_SENT
-    content = item.get("content")
-    blocks = content if isinstance(content, list) else [{"text": content}]
-    texts, others = texts_of(blocks), [block for block in blocks if not texts_of([block])]
-    drafts = [Draft(event_type, {"content": "\n".join(texts), "role": role}, key_of(item))]
-    if not texts and others:
-        drafts.clear()
-    for block in others:
-        kind = block.get("type") if isinstance(block, dict) else "unknown"
-        data = {"content": "", "role": role, "block_type": str(kind)[:64]}
-        drafts.append(Draft(event_type, data, key_of(block)))
-    return drafts
+    return message_drafts(event_type, role, item.get("content"))
 
 
 def _agent_message(item: Item) -> list[Draft]:
@@ -231,8 +223,7 @@ def _agent_message(item: Item) -> list[Draft]:
 def _reasoning(item: Item) -> list[Draft]:
     parts = [item.get(key) for key in ("summary", "content")]
     texts = [text for part in parts if isinstance(part, list) for text in texts_of(part)]
-    data = {"content": "\n".join(texts), "role": "assistant", "block_type": "thinking"}
-    return [Draft(EventType.MESSAGE_STREAMED, data, key_of(item))]
+    return [thought_draft("\n".join(texts))]
 
 
 def _call_id(item: Item) -> str | None:

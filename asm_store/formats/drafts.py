@@ -18,6 +18,7 @@ from .lines import SkippedLineError, refuse_constant
 EPOCH = datetime.fromtimestamp(0, UTC)
 MAX_TOKENS = 2**53
 MAX_CONTEXT = 4096
+MAX_COST_USD = 1e15
 
 
 class Draft(NamedTuple):
@@ -87,6 +88,18 @@ def timestamp_of(value: object) -> datetime:
         raise SkippedLineError("no timestamp" if value is None else "bad timestamp") from None
 
 
+def cost_of(value: object) -> float | None:
+    """`value` as US dollars; None when it is no amount."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= MAX_COST_USD else None
+
+
+def object_of(value: object) -> dict[str, Any]:
+    """`value` if it is a JSON object; an empty one otherwise."""
+    return value if isinstance(value, dict) else {}
+
+
 def count_of(value: object) -> int:
     """`value` as a number of tokens; what is none counts nothing."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS:
@@ -115,6 +128,28 @@ def texts_of(blocks: Iterable[object]) -> list[str]:
     """The texts among the blocks of a content."""
     texts = [block.get("text") if isinstance(block, dict) else None for block in blocks]
     return [text for text in texts if isinstance(text, str)]
+
+
+def message_drafts(event_type: EventType, role: str, content: Any) -> list[Draft]:
+    """The events of a message: one for all its text, and one for each block that is none."""
+    blocks = content if isinstance(content, list) else [{"text": content}]
+    texts = texts_of(blocks)
+    drafts = []
+    if texts or not blocks:
+        data = {"content": "\n".join(texts), "role": role}
+        drafts.append(Draft(event_type, data, key_of(data)))
+    for block in blocks:
+        if not texts_of([block]):
+            kind = block.get("type") if isinstance(block, dict) else None
+            data = {"content": "", "role": role, "block_type": str(kind)[:64]}
+            drafts.append(Draft(event_type, data, key_of(block)))
+    return drafts
+
+
+def thought_draft(text: str) -> Draft:
+    """The event of what a model thought: no part of its answer, so it is no message."""
+    data = {"content": text, "role": "assistant", "block_type": "thinking"}
+    return Draft(EventType.MESSAGE_STREAMED, data, key_of(data))
 
 
 def arguments_of(text: object) -> Any:

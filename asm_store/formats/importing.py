@@ -8,30 +8,15 @@ from pathlib import Path
 
 from ..exceptions import StorageError, StoreError, ValidationError
 from ..models import Event
-from .claude_code import ClaudeCodeReader
-from .codex import CodexReader
-from .jsonl import JsonLinesReader
-from .lines import (
-    Line,
-    Progress,
-    SkippedLineError,
-    UnreadableFileError,
-    first_records,
-    open_log,
-    read_lines,
-)
+from .detecting import AUTO, FORMATS, Log, UnknownFileError, detect, reads_documents
+from .lines import Line, Progress, SkippedLineError, UnreadableFileError
 from .reader import LogReader
 from .reports import FileReport, ImportReport, Tally
 from .storing import Destination, Ledger, ParentNotStoredError
 
-AUTO = "auto"
-READERS: dict[str, type[LogReader]] = {
-    reader.name: reader for reader in (ClaudeCodeReader, CodexReader, JsonLinesReader)
-}
-FORMATS = (AUTO, *READERS)
-SUFFIX = ".jsonl"
-# A transcript may begin with comments and with records that say little.
-DETECTED_LINES = 1000
+SUFFIXES = (".jsonl", ".traj")
+# Any JSON file may have this name: in a directory it is a log if it looks like one.
+DOCUMENT_SUFFIX = ".json"
 BATCH_EVENTS = 500
 # Of the lines that a batch was read from: what is in memory is a few times that.
 BATCH_BYTES = 4 * 1024 * 1024
@@ -48,40 +33,46 @@ def import_paths(
 ) -> ImportReport:
     """Import logs into the database `using`; importing them again stores only what is new.
 
-    A path is a file, or a directory in which every `*.jsonl` is one. `format` is one of `FORMATS`;
-    `auto` looks into each file. `dry_run` writes nothing. With `strict` nothing is stored of a file
-    that has a broken or an unknown line. Each batch of a file is a transaction of its own.
+    A path is a file, or a directory in which every `*.jsonl` and `*.traj` is one, and every
+    `*.json` that looks like one. `format` is one of `FORMATS`; `auto` looks into each file.
+    `dry_run` writes nothing. With `strict` nothing is stored of a file that has a broken or an
+    unknown line. Each batch of a file is a transaction of its own.
 
     What is wrong with a file is in its report. `ValidationError` for an unknown format,
     `StorageError` when the database fails (`MigrationRequired`: its tables are missing).
     """
     if format not in FORMATS:
         raise ValidationError(f"Unknown format {format!r}; known are {', '.join(FORMATS)}.")
-    found = list(_logs([Path(path) for path in paths]))
+    given = [Path(path) for path in paths]
+    suffixes = (*SUFFIXES, DOCUMENT_SUFFIX) if reads_documents(format) else SUFFIXES
+    found = list(_logs(given, suffixes))
     importer = _Importer(Destination(using, dry_run=dry_run), format, strict, progress)
+    importer.named = frozenset(given)
     failed = [FileReport(_name(path), error=error) for path, error in found if error is not None]
     files = importer.import_all([path for path, error in found if error is None])
-    return ImportReport((*files, *failed), dry_run=dry_run)
+    return ImportReport((*files, *failed), dry_run=dry_run, left_out=importer.left_out)
 
 
-def _logs(paths: Sequence[Path]) -> Iterator[tuple[Path, str | None]]:
+def _logs(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[tuple[Path, str | None]]:
     """Every log once, or what is wrong with its path; a subagent's after those of sessions."""
     found: dict[Path, str | None] = {}
     for path in paths:
-        logs = list(_logs_below(found, path)) if path.is_dir() else [path]
+        logs = list(_logs_below(found, path, suffixes)) if path.is_dir() else [path]
         if not logs:
-            found[path] = f"no {SUFFIX} file in this directory"
+            found[path] = f"no {', '.join(suffixes)} file in this directory"
         found.update(dict.fromkeys(logs))
     yield from sorted(found.items(), key=lambda item: item[0].name.startswith("agent-"))
 
 
-def _logs_below(found: dict[Path, str | None], directory: Path) -> Iterator[Path]:
+def _logs_below(
+    found: dict[Path, str | None], directory: Path, suffixes: tuple[str, ...]
+) -> Iterator[Path]:
     def note(error: OSError) -> None:
         found[Path(error.filename)] = f"cannot be read: {error.strerror}"
 
     for folder, folders, names in os.walk(directory, onerror=note):
         folders.sort()
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(SUFFIX))
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith(suffixes))
 
 
 class _Importer:
@@ -92,6 +83,9 @@ class _Importer:
         self.format = format
         self.strict = strict
         self.progress = progress
+        # The paths that somebody gave, not found in a directory.
+        self.named: frozenset[Path] = frozenset()
+        self.left_out = 0
 
     def import_all(self, paths: Sequence[Path]) -> list[FileReport]:
         """Each file once; one whose parent session comes with a later file, after that."""
@@ -100,8 +94,10 @@ class _Importer:
         while waiting:
             deferred: dict[Path, FileReport] = {}
             for path in waiting:
-                report, needs_parent = self._import_file(path)
-                if needs_parent:
+                report, error = self._import_file(path)
+                if self._is_no_log(path, error):
+                    self.left_out += 1
+                elif isinstance(error, ParentNotStoredError) and not report.sessions.total:
                     deferred[path] = report
                 else:
                     reports.append(report)
@@ -110,44 +106,37 @@ class _Importer:
             waiting = list(deferred)
         return reports
 
-    def _import_file(self, path: Path) -> tuple[FileReport, bool]:
+    def _is_no_log(self, path: Path, error: Exception | None) -> bool:
+        """Whether this is some other JSON file that happens to lie in the directory."""
+        guessed = path.name.endswith(DOCUMENT_SUFFIX) and path not in self.named
+        return guessed and isinstance(error, UnknownFileError)
+
+    def _import_file(self, path: Path) -> tuple[FileReport, Exception | None]:
         ledger = Ledger()
         reader: LogReader | None = None
         error: Exception | None = None
         try:
-            reader_class = self._reader_class(path)
-            reader = reader_class(Tally())
+            log = detect(path, self.format)
+            reader = log.reader_class(Tally())
             if self.strict:
-                _refuse_broken(path, reader)
-                reader = reader_class(Tally())
-            self._store(path, reader, ledger)
+                _refuse_broken(log, reader)
+                reader = log.reader_class(Tally())
+            self._store(log, reader, ledger)
         except StorageError:
             raise
         except (UnreadableFileError, StoreError, OSError) as caught:
             error = caught
-        report = _report(path, reader, error, ledger)
-        return report, isinstance(error, ParentNotStoredError) and ledger.is_empty
+        return _report(path, reader, error, ledger), error
 
-    def _reader_class(self, path: Path) -> type[LogReader]:
-        with open_log(path) as handle:
-            if self.format != AUTO:
-                return READERS[self.format]
-            for record in first_records(handle, DETECTED_LINES):
-                for reader in READERS.values():
-                    if reader.recognises(record):
-                        return reader
-        raise UnreadableFileError(f"no log of a known format ({', '.join(READERS)})")
-
-    def _store(self, path: Path, reader: LogReader, ledger: Ledger) -> None:
+    def _store(self, log: Log, reader: LogReader, ledger: Ledger) -> None:
         batch: list[Event] = []
         size = 0
-        with open_log(path) as handle:
-            for line in read_lines(handle, reader.tally, self.progress):
-                batch += _events(reader, line)
-                size += line.size
-                if len(batch) >= BATCH_EVENTS or size >= BATCH_BYTES:
-                    self.destination.write(reader, batch, ledger, final=False)
-                    batch, size = [], 0
+        for line in log.lines(reader, self.progress):
+            batch += _events(reader, line)
+            size += line.size
+            if len(batch) >= BATCH_EVENTS or size >= BATCH_BYTES:
+                self.destination.write(reader, batch, ledger, final=False)
+                batch, size = [], 0
         batch += reader.finish()
         self.destination.write(reader, batch, ledger, final=True)
         if ledger.is_empty:
@@ -180,15 +169,14 @@ def _storable(event: Event, reader: LogReader, number: int) -> Event | None:
     return _storable(event, reader, number)
 
 
-def _refuse_broken(path: Path, reader: LogReader) -> None:
+def _refuse_broken(log: Log, reader: LogReader) -> None:
     """`UnreadableFileError` when anything in the file would be skipped; nothing is stored."""
-    with open_log(path) as handle:
-        for line in read_lines(handle, reader.tally):
-            _events(reader, line)
-            # Taken so that they are not kept until the end of a large file.
-            reader.take_sessions(final=False)
-            reader.take_runs(final=False)
-            reader.take_last_sequences()
+    for line in log.lines(reader):
+        _events(reader, line)
+        # Taken so that they are not kept until the end of a large file.
+        reader.take_sessions(final=False)
+        reader.take_runs(final=False)
+        reader.take_last_sequences()
     if skipped := reader.tally.skipped:
         count = sum(lines.count for lines in skipped.values())
         reasons = "; ".join(f"{reason}{lines}" for reason, lines in skipped.items())

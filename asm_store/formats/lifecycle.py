@@ -15,10 +15,11 @@ END_EVENTS = {
     Run.Status.COMPLETED: EventType.RUN_COMPLETED,
     Run.Status.FAILED: EventType.RUN_FAILED,
     Run.Status.CANCELLED: EventType.RUN_CANCELLED,
+    Run.Status.TIMEOUT: EventType.RUN_TIMEOUT,
 }
 
 
-def created_event(session: Session, provider: str) -> Event:
+def created_event(session: Session, provider: str | None) -> Event:
     """The first event of a session."""
     return Event(
         # Known by the session alone: its log may come in several files.
@@ -30,7 +31,7 @@ def created_event(session: Session, provider: str) -> Event:
     )
 
 
-def started_event(turn: Turn, provider: str) -> Event:
+def started_event(turn: Turn) -> Event:
     """The event that begins the turn."""
     return Event(
         id=derived_id("evt", turn.started_at, turn.run_id, "started"),
@@ -38,11 +39,11 @@ def started_event(turn: Turn, provider: str) -> Event:
         session_id=turn.session_id,
         run_id=turn.run_id,
         timestamp=turn.started_at,
-        provider=provider,
+        provider=turn.provider,
     )
 
 
-def end_events(turn: Turn, provider: str) -> list[Event]:
+def end_events(turn: Turn) -> list[Event]:
     """The event that ends the turn, once."""
     if turn.has_end_event:
         return []
@@ -59,7 +60,7 @@ def end_events(turn: Turn, provider: str) -> list[Event]:
             run_id=turn.run_id,
             timestamp=turn.ended_at,
             data=data,
-            provider=provider,
+            provider=turn.provider,
         )
     ]
 
@@ -70,7 +71,7 @@ def content_event(
     timestamp: datetime,
     conversation: Conversation,
     turn: Turn | None,
-    provider: str,
+    provider: str | None,
 ) -> Event:
     """The event of one draft; a tool's result is given the name of the tool that was called."""
     return Event(
@@ -104,7 +105,6 @@ def usage_event(
     model: str | None,
     timestamp: datetime,
     turn: Turn,
-    provider: str,
     correlation_id: str | None = None,
 ) -> Event:
     """Count in the turn what was used more, and make the event of it.
@@ -120,7 +120,7 @@ def usage_event(
         session_id=turn.session_id,
         run_id=turn.run_id,
         data={**added.to_dict(), **({"model": model} if model else {})},
-        provider=provider,
+        provider=turn.provider,
         correlation_id=correlation_id,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
@@ -35,6 +35,10 @@ class LogReader(ABC):
     @abstractmethod
     def recognises(cls, record: Mapping[str, Any]) -> bool:
         """Whether this is a line of the format, and of no other."""
+
+    def parts(self, line: Line) -> Iterator[Line]:
+        """What `feed` is to be given of a line; `SkippedLineError` when that is nothing."""
+        yield line
 
     @abstractmethod
     def feed(self, line: Line) -> list[Event]:
@@ -79,6 +83,6 @@ class LogReader(ABC):
         merged = copy(given)
         merged.metadata = {**stored.metadata, **given.metadata}
         merged.provider_metadata = {**stored.provider_metadata, **given.provider_metadata}
-        if stored.token_usage == given.token_usage:
+        if given.cost_usd is None and stored.token_usage == given.token_usage:
             merged.cost_usd = stored.cost_usd
         return stored if merged.to_dict() == stored.to_dict() else merged

@@ -107,10 +107,14 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """All files of one import, in the order in which they were read."""
+    """All files of one import, in the order in which they were read.
+
+    `left_out` is how many `*.json` files of its directories are no logs.
+    """
 
     files: tuple[FileReport, ...]
     dry_run: bool = False
+    left_out: int = 0
 
     @property
     def imported(self) -> tuple[FileReport, ...]:
@@ -142,12 +146,17 @@ class ImportReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: `dry_run`, `files`, and `total` in the shape of a file."""
+        """JSON-ready: `dry_run`, `left_out`, `files`, and `total` in the shape of a file."""
         total = self.total.to_dict()
         for name in ("path", "format", "error"):
             del total[name]
         files = [file.to_dict() for file in self.files]
-        return {"dry_run": self.dry_run, "files": files, "total": total}
+        return {
+            "dry_run": self.dry_run,
+            "left_out": self.left_out,
+            "files": files,
+            "total": total,
+        }
 
 
 class Tally:

@@ -31,6 +31,7 @@ class Turn:
     session_id: str
     started_at: datetime
     ended_at: datetime
+    provider: str | None
     prompt: str = ""
     answer: str = ""
     answer_id: str | None = None
@@ -40,6 +41,10 @@ class Turn:
     stop_reason: str | None = None
     usage: Tokens = field(default_factory=Tokens)
     messages: int = 0
+    # What the log says that it cost, in US dollars.
+    cost_usd: float | None = None
+    # What `output` has beside the answer.
+    result: dict[str, Any] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
     records: set[str] = field(default_factory=set)
     has_end_event: bool = False
@@ -63,22 +68,23 @@ class Turn:
             others = [name for name in self.models if name != model]
             self.models = [*others[-MAX_MODELS:], model]
 
-    def run(self, provider: str, source: str, *, is_open: bool) -> Run:
+    def run(self, source: str, *, is_open: bool) -> Run:
         """The run as it is known now; `is_open` while more of its lines may come."""
         return Run(
             id=self.run_id,
             session_id=self.session_id,
             status=Run.Status.RUNNING if is_open else self.status,
             input={"messages": [{"role": "user", "content": self.prompt}]},
-            output={"content": self.answer} if self.answer else None,
+            output={"content": self.answer, **self.result} if self.answer or self.result else None,
             error=self.error if self.outcome == Run.Status.FAILED else None,
             metadata={"imported_from": source},
             turn_count=self.messages,
-            token_usage=self.usage.to_dict() if self.messages else {},
+            token_usage=self.usage.to_dict() if self.messages or self.usage else {},
             started_at=self.started_at,
             ended_at=None if is_open else self.ended_at,
-            provider=provider,
+            provider=self.provider,
             provider_metadata=self._provider_metadata(),
+            cost_usd=None if is_open else self.cost_usd,
         )
 
     def _provider_metadata(self) -> dict[str, Any]:

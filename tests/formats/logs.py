@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from asm_store.events.types import EventType
 from asm_store.formats import FileReport, import_paths
 from asm_store.formats.claude_code import ClaudeCodeReader
-from asm_store.formats.lines import SkippedLineError, open_log, read_lines
+from asm_store.formats.detecting import detect
+from asm_store.formats.lines import SkippedLineError
 from asm_store.formats.reader import LogReader
 from asm_store.formats.reports import Tally
 from asm_store.models import Event, Run, Session
@@ -37,15 +38,13 @@ def read(path: Path) -> tuple[ClaudeCodeReader, list[Event], list[Run]]:
 
 def read_as(reader_class: type[R], path: Path) -> tuple[R, list[Event], list[Run]]:
     """A log read without a store."""
-    tally = Tally()
-    reader = reader_class(tally)
+    reader = reader_class(Tally())
     events: list[Event] = []
-    with open_log(path) as handle:
-        for line in read_lines(handle, tally):
-            try:
-                events += reader.feed(line)
-            except SkippedLineError as skipped:
-                tally.skip(str(skipped), line.number)
+    for line in detect(path, reader.name).lines(reader):
+        try:
+            events += reader.feed(line)
+        except SkippedLineError as skipped:
+            reader.tally.skip(str(skipped), line.number)
     events += reader.finish()
     return reader, events, reader.take_runs(final=True)
 

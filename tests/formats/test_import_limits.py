@@ -20,6 +20,8 @@ from example_project.sample_data import (
 )
 from tests.formats.logs import USED, import_log, question
 
+KNOWN = "atif, claude-code, codex, jsonl, swe-agent"
+
 
 class TestLimits:
     def test_an_event_that_is_too_large_is_counted(self, using: str, tmp_path: Path) -> None:
@@ -97,12 +99,12 @@ class TestFiles:
         assert errors == {
             "a-empty.jsonl": "the file is empty",
             "b-binary.jsonl": "a binary file, not a log",
-            "c-prose.jsonl": "no log of a known format (claude-code, codex, jsonl)",
-            "d-other.jsonl": "no log of a known format (claude-code, codex, jsonl)",
+            "c-prose.jsonl": f"no log of a known format ({KNOWN})",
+            "d-other.jsonl": f"no log of a known format ({KNOWN})",
             "e-headless.jsonl": "the file holds no session",
             "f-newer.jsonl": "version 2 of the format; this package reads 1",
             "missing.jsonl": "cannot be read: No such file or directory",
-            "empty": "no .jsonl file in this directory",
+            "empty": "no .jsonl, .traj, .json file in this directory",
         }
         assert Session.objects.using(using).get().id == log.session_id
 
@@ -122,8 +124,8 @@ class TestFiles:
         (report,) = import_paths([path], using=using, format="jsonl").files
         assert report.error == "the file holds no session"
         assert sum(skipped.count for skipped in report.skipped.values()) == 2
-        with pytest.raises(ValidationError, match="Unknown format 'atif'"):
-            import_paths([path], using=using, format="atif")
+        with pytest.raises(ValidationError, match="Unknown format 'pdf'"):
+            import_paths([path], using=using, format="pdf")
 
 
 def test_a_report_is_json_ready_and_adds_up(using: str, tmp_path: Path) -> None:

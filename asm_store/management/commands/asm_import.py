@@ -17,8 +17,9 @@ MIB = 1024 * 1024
 
 class Command(BaseCommand):
     help = (
-        "Imports logs of agents: Claude Code transcripts (a .jsonl file or a project folder) and "
-        "the package's own JSON lines. Importing them again stores only what is new."
+        "Imports logs of agents: Claude Code transcripts, Codex rollouts, ATIF and SWE-agent "
+        "trajectories (a file or a folder of them), and the package's own JSON lines. Importing "
+        "them again stores only what is new."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -84,6 +85,8 @@ class Command(BaseCommand):
         title = "Would be stored" if report.dry_run else "Imported"
         self.stdout.write(self.style.MIGRATE_HEADING(f"{title}: {_files(len(report.imported))}"))
         self.stdout.write("\n".join(_total_lines(report.total)))
+        if report.left_out:
+            self.stdout.write(f"  left out {report.left_out:,} x .json file that is no log")
 
 
 def _failure(report: ImportReport) -> str:

@@ -18,6 +18,7 @@ from ..events.types import EventType
 from ..models import Event, Run, Session
 from .atif_steps import (
     OWN,
+    RESULTS,
     SOURCES,
     Noted,
     drafts_of,
@@ -57,7 +58,7 @@ LIFECYCLE = {
     EventType.RUN_CANCELLED: "run_ended",
     EventType.RUN_TIMEOUT: "run_ended",
 }
-ENDED = frozenset(status for status in Run.Status if status not in {"pending", "running"})
+ENDED = tuple(status for status in Run.Status if status not in {"pending", "running"})
 
 
 @dataclass(slots=True)
@@ -199,7 +200,8 @@ class AtifReader(DocumentReader):
         event_id = own.event_id or derived_id("evt", progress.now, turn.run_id, *names)
         event = usage_event(event_id, used, model, progress.now, turn)
         event.data = own.draft.data or event.data
-        event.run_id = event.run_id if own.has_run else None
+        if not own.has_run:
+            event.run_id, turn.usage = None, turn.usage - used
         event.timestamp = own.at or event.timestamp
         return [event]
 
@@ -337,7 +339,7 @@ def _note_draft(turn: Turn, draft: Draft) -> None:
             turn.prompt = excerpt(f"{turn.prompt}\n{said}".strip())
     elif draft.type == EventType.TOOL_CALL_STARTED:
         turn.outcome = None
-    elif draft.type in {EventType.TOOL_CALL_COMPLETED, EventType.TOOL_CALL_FAILED}:
+    elif draft.type in RESULTS:
         # Many agents end with a tool that says so.
         turn.outcome = Run.Status.COMPLETED
 

@@ -16,14 +16,13 @@ from django.db.models import Min, Q, QuerySet
 from ..events.types import EventType
 from ..exceptions import SessionNotFound
 from ..models import Event, Run, Session
-from .atif_steps import CREATED_KEY, OWN, drafts_of
+from .atif_steps import CREATED_KEY, OWN, RESULTS, STEP_TYPES, drafts_of
 from .drafts import count_of, object_of, text_or_none
 from .reports import Tokens
 
 VERSION = "ATIF-v1.7"
 UNKNOWN_VERSION = "unknown"
 PAGE = 500
-RESULTS = frozenset({EventType.TOOL_CALL_COMPLETED, EventType.TOOL_CALL_FAILED})
 LIFECYCLE = {
     EventType.RUN_STARTED: "run_started",
     EventType.RUN_COMPLETED: "run_ended",
@@ -31,14 +30,6 @@ LIFECYCLE = {
     EventType.RUN_CANCELLED: "run_ended",
     EventType.RUN_TIMEOUT: "run_ended",
 }
-STEP_TYPES = (
-    EventType.MESSAGE_SENT,
-    EventType.MESSAGE_RECEIVED,
-    EventType.MESSAGE_STREAMED,
-    EventType.TOOL_CALL_STARTED,
-    EventType.TOKEN_USAGE_UPDATED,
-    *RESULTS,
-)
 # The order of the parts within a step; what comes before what is there begins the next step.
 RANKS = {"reasoning": 0, "message": 1, "call": 2, "result": 3}
 

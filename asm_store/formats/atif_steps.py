@@ -25,7 +25,17 @@ from .reports import Tokens
 
 # The key under `extra` of what this package notes when it writes a trajectory.
 OWN = "asm_store"
-SOURCES = frozenset({"system", "user", "agent"})
+SOURCES = ("system", "user", "agent")
+RESULTS = (EventType.TOOL_CALL_COMPLETED, EventType.TOOL_CALL_FAILED)
+# The events that a step can be made of.
+STEP_TYPES = (
+    EventType.MESSAGE_SENT,
+    EventType.MESSAGE_RECEIVED,
+    EventType.MESSAGE_STREAMED,
+    EventType.TOOL_CALL_STARTED,
+    EventType.TOKEN_USAGE_UPDATED,
+    *RESULTS,
+)
 CREATED_KEY = "cache_creation_input_tokens"
 
 
@@ -95,7 +105,7 @@ def _notes(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _noted(name: str, draft: Draft, note: Mapping[str, Any]) -> Noted:
-    if note.get("type") in EventType.values:
+    if note.get("type") in STEP_TYPES:
         draft = draft._replace(type=EventType(note["type"]))
     if isinstance(note.get("data"), dict):
         draft = draft._replace(data=note["data"])

@@ -273,7 +273,7 @@ def _whole_call(item: Item, name: str, given: Any, output: Any) -> list[Draft]:
     """A call that the model's side carried out: one item says what was asked and how it ended."""
     call, status = _call_id(item), item.get("status")
     drafts = [call_draft(call, name, given, key_of([item, "call"]))]
-    if status in {"completed", "failed"}:
+    if status in ("completed", "failed"):
         result = "failed" if status == "failed" else output
         drafts.append(result_draft(call, result, key_of(item), failed=status == "failed"))
     return drafts

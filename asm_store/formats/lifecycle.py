@@ -87,15 +87,14 @@ def content_event(
 
 
 def _with_tool_name(draft: Draft, conversation: Conversation) -> dict[str, Any]:
-    data = draft.data
+    data, call = draft.data, draft.data.get("tool_call_id")
+    if draft.type == EventType.TOOL_CALL_STARTED:
+        if isinstance(call, str):
+            conversation.calls[call] = str(data.get("tool_name", ""))
+        return data
     if "tool_call_id" not in data:
         return data
-    call = data["tool_call_id"]
-    if draft.type == EventType.TOOL_CALL_STARTED:
-        if call is not None:
-            conversation.calls[call] = data["tool_name"]
-        return data
-    name = "" if call is None else conversation.calls.pop(call, "")
+    name = conversation.calls.pop(call, "") if isinstance(call, str) else ""
     return {"tool_name": name, **data}
 
 

@@ -17,7 +17,7 @@ from asm_store.formats.lines import UnreadableFileError
 from asm_store.formats.reports import Skipped, Tokens
 from asm_store.models import Event, Run
 from tests.formats.logs import kinds, of_type, read_as
-from tests.formats.trajectories import Document, voyage, write
+from tests.formats.trajectories import Document, logbook, voyage, write
 
 Read = Callable[[Document], tuple[AtifReader, list[Event], list[Run]]]
 
@@ -177,6 +177,31 @@ class TestLines:
         assert reader.tally.skipped == {
             "ATIF version NoneType; this package reads 1.0 to 1.8": Skipped(1, (2,))
         }
+
+
+class TestNotes:
+    def test_what_this_package_noted_is_taken_back(self, parsed: Read) -> None:
+        reader, events, (run,) = parsed(logbook())
+        assert [(event.id, str(event.type)) for event in events] == [
+            ("evt_created", "session_created"),
+            ("evt_begun", "run_started"),
+            ("evt_thought", "message_streamed"),
+            ("evt_said", "message_received"),
+            ("evt_call", "tool_call_started"),
+            ("evt_used", "token_usage_updated"),
+            ("evt_result", "tool_call_failed"),
+            (events[7].id, "token_usage_updated"),
+            ("evt_ended", "run_timeout"),
+        ]
+        assert events[3].data == {"content": "Aye", "role": "assistant", "x": 1}
+        assert events[2].timestamp == datetime(2026, 5, 4, 8, 0, 1, tzinfo=UTC)
+        assert (events[5].run_id, events[6].run_id) == (None, "run_1")
+        assert (run.id, run.status, run.provider) == ("run_1", Run.Status.TIMEOUT, "rower")
+        assert (run.turn_count, run.cost_usd) == (3, 0.5)
+        assert run.token_usage == Tokens(8, 2, 4).to_dict()
+        assert reader.tokens == Tokens(14, 4, 8)
+        assert run.started_at == datetime(2026, 5, 4, 7, 59, tzinfo=UTC)
+        assert run.ended_at == datetime(2026, 5, 4, 8, 30, tzinfo=UTC)
 
 
 class TestRefused:

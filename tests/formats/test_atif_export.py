@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import SessionNotFound
 from asm_store.formats import RecordCounts, import_paths
-from asm_store.formats.atif_export import STEP_TYPES, trajectories
+from asm_store.formats.atif_export import trajectories
+from asm_store.formats.atif_steps import STEP_TYPES
 from asm_store.formats.drafts import key_of
 from asm_store.models import Event, Run, Session
 from asm_store.test import make_event, make_run, make_session
 from example_project.sample_data import broken_lamp, crowded_harbour, storm
 from tests.formats.logs import import_log, stored
 from tests.formats.rollouts import squall, tide_table
-from tests.formats.trajectories import knots, leak, voyage, write
+from tests.formats.trajectories import knots, leak, logbook, voyage, write
 
 HAS_ATIF = importlib.util.find_spec("atif") is not None
 TOOL = {"tool_name": "look", "tool_call_id": "call"}
@@ -79,7 +80,7 @@ class TestOracle:
             validate(trajectories(using, session.id))
 
     def test_the_example_of_the_tests_is_valid_itself(self) -> None:
-        validate([voyage()])
+        validate([voyage(), logbook()])
 
 
 class TestRoundTrip:

@@ -193,3 +193,56 @@ def voyage() -> Document:
             }
         ],
     }
+
+
+def logbook() -> Document:
+    """An ATIF trajectory as this package writes it, with its notes."""
+    parts = {
+        "reasoning": {"id": "evt_thought", "at": "2026-05-04T08:00:01Z"},
+        "message": {"id": "evt_said", "data": {"content": "Aye", "role": "assistant", "x": 1}},
+        "call/0": {"id": "evt_call"},
+        "result/0": {
+            "id": "evt_result",
+            "type": "tool_call_failed",
+            "data": {"tool_name": "row", "tool_call_id": "call", "error_message": "no oars"},
+        },
+        "usage": {"id": "evt_used", "no_run": True},
+    }
+    ids = {"session_created": "evt_created", "run_started": "evt_begun", "run_ended": "evt_ended"}
+    own = {
+        "parent_session_id": None,
+        "run_id": "run_1",
+        "provider": "rower",
+        "status": "timeout",
+        "error": {"error_message": "late"},
+        "stop_reason": "late",
+        "turn_count": 3,
+        "started_at": "2026-05-04T07:59:00+00:00",
+        "ended_at": "2026-05-04T08:30:00+00:00",
+        "event_ids": ids,
+    }
+    step = {
+        "step_id": 1,
+        "timestamp": "2026-05-04T08:00:00Z",
+        "source": "agent",
+        "message": "Aye",
+        "reasoning_content": "",
+        "tool_calls": [{"tool_call_id": "call", "function_name": "row", "arguments": {}}],
+        "observation": {"results": [{"source_call_id": "call", "content": "no oars"}]},
+        "metrics": {"prompt_tokens": 10, "completion_tokens": 2, "cached_tokens": 4},
+        "extra": {"asm_store": {"parts": parts}},
+    }
+    return {
+        "schema_version": "ATIF-v1.7",
+        "session_id": "logbook",
+        "trajectory_id": "run_1",
+        "agent": {"name": "rower", "version": "1"},
+        "steps": [step],
+        "final_metrics": {
+            "total_prompt_tokens": 12,
+            "total_completion_tokens": 2,
+            "total_cached_tokens": 4,
+            "total_cost_usd": 0.5,
+        },
+        "extra": {"asm_store": own},
+    }

@@ -8,6 +8,7 @@ that a trajectory which this package wrote becomes the records that it was made 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -224,8 +225,14 @@ class AtifReader(DocumentReader):
         )
 
     def merged_session(self, stored: Session, given: Session) -> Session:
-        """What this package wrote down is less than what is stored."""
-        return stored if given.pk in self._own else super().merged_session(stored, given)
+        """What this package wrote down is less than what is stored; a parent may have come."""
+        if given.pk not in self._own:
+            return super().merged_session(stored, given)
+        if stored.parent_session_id or not given.parent_session_id:
+            return stored
+        merged = copy(stored)
+        merged.parent_session_id = given.parent_session_id
+        return merged
 
     def merged_run(self, stored: Run, given: Run) -> Run:
         """Likewise, once the run has ended."""

@@ -88,7 +88,7 @@ class SessionDeleted(StoreError):
 
 
 class StorageError(StoreError):
-    """The database failed; `__cause__` is the driver's own error."""
+    """The database failed, or the storage of an artifact; `__cause__` is its own error."""
 
     code = "storage_error"
 

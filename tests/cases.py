@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 from django.conf import settings
@@ -18,9 +18,13 @@ EMPTIED_APPS = ["asm_store"]
 
 def require(alias: str) -> str:
     """The alias, when its server is there; else a skip, which is a failure where it must be."""
-    if alias in settings.DATABASES:
-        return alias
-    reason = f"{alias}: {obtain().missing[vendor_of(alias)]}"
+    if alias not in settings.DATABASES:
+        skip(f"{alias}: {obtain().missing[vendor_of(alias)]}")
+    return alias
+
+
+def skip(reason: str) -> NoReturn:
+    """A skip for want of a server, which is a failure where there must be one."""
     if _servers_are_required():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

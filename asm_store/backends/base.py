@@ -131,10 +131,10 @@ class BaseSessionStore(EventReader):
         )
 
     def delete_session(self, session_id: str) -> None:
-        """Remove the session with its runs, events, counter and artifact rows.
+        """Remove the session with its runs, events, counter and artifacts.
 
         Its children stay, without a parent. An absent id is no error. Joins the caller's
-        transaction.
+        transaction; the artifacts' content goes after the commit.
         """
         self._delete_session(clean_id(session_id, "session_id"))
 

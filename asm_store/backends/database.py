@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 from django.dispatch import Signal
 from django.utils import timezone
 
-from .. import signals
+from .. import contents, signals
 from ..db import BaseOperations, get_operations
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
@@ -148,6 +148,7 @@ class DatabaseSessionStore(BaseSessionStore):
                 # What another writer commits from now on is not this call's to delete.
                 return
             self._sessions().filter(parent_session_id=session_id).update(parent_session_id=None)
+            self._discard_contents_of(session_id)
             for rows in (self._events(), self._runs(), Artifact.objects.using(self.using)):
                 _delete_rows(rows.filter(session_id=session_id))
             _delete_rows(self._counters([session_id]))
@@ -155,6 +156,12 @@ class DatabaseSessionStore(BaseSessionStore):
             self._after_commit(signals.session_deleted, session_id=session_id)
 
         self._write(body)
+
+    def _discard_contents_of(self, session_id: str) -> None:
+        artifacts = Artifact.objects.using(self.using).filter(session_id=session_id)
+        # Locked: a put may be taking one of them to another session.
+        places = artifacts.select_for_update().values_list("storage_backend", "storage_ref")
+        contents.discard_after_commit(self.using, [contents.Place(*place) for place in places])
 
     # Runs
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.apps import apps
@@ -69,3 +70,16 @@ def server(using: str) -> str:
     if vendor_of(using) == "sqlite":
         pytest.skip("SQLite has no server and no row locks")
     return using
+
+
+@pytest.fixture
+def unmigrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker
+) -> Iterator[str]:
+    """An alias of a new, empty SQLite file."""
+    database = {**connections.settings["other"], "NAME": str(tmp_path / "empty.sqlite3")}
+    monkeypatch.setitem(connections.settings, "unmigrated", database)
+    with django_db_blocker.unblock():
+        yield "unmigrated"
+        connections["unmigrated"].close()
+    del connections["unmigrated"]

@@ -12,7 +12,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
 from django.test import override_settings
-from pytest_django import DjangoDbBlocker
 
 from asm_store.backends import transactions
 from asm_store.backends.database import DatabaseSessionStore
@@ -208,19 +207,6 @@ METHODS = sorted(use_nowhere(DatabaseSessionStore("nowhere")))
 def test_an_unknown_database_is_a_configuration_mistake(method: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"'nowhere' .* DATABASES has default, .*other"):
         use_nowhere(DatabaseSessionStore("nowhere"))[method]()
-
-
-@pytest.fixture
-def unmigrated(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker
-) -> Iterator[str]:
-    """An alias of a new, empty SQLite file."""
-    database = {**connections.settings["other"], "NAME": str(tmp_path / "empty.sqlite3")}
-    monkeypatch.setitem(connections.settings, "unmigrated", database)
-    with django_db_blocker.unblock():
-        yield "unmigrated"
-        connections["unmigrated"].close()
-    del connections["unmigrated"]
 
 
 COMMAND = r"run `manage\.py migrate asm_store --database {}`"

@@ -17,6 +17,7 @@ from asm_store.artifacts import ArtifactStats, ArtifactStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import (
     ArtifactNotFound,
+    MigrationRequired,
     RunNotFound,
     SessionDeleted,
     SessionNotFound,
@@ -357,3 +358,18 @@ def test_an_unknown_database_is_noticed_before_anything_is_written(folder: objec
     with pytest.raises(ImproperlyConfigured, match=r"'nowhere' .* DATABASES has default"):
         ArtifactStore(using="nowhere").put("k", source)
     assert (source.tell(), contents("default")) == (0, [])
+
+
+def test_missing_tables(folder: object, unmigrated: str) -> None:
+    store = ArtifactStore(using=unmigrated)
+    uses: list[Callable[[], Any]] = [
+        lambda: store.put("k", b"content"),
+        lambda: store.get("k"),
+        lambda: store.delete("k"),
+        lambda: store.list_by_session("s"),
+        lambda: store.session_stats("s"),
+    ]
+    for use in uses:
+        with pytest.raises(MigrationRequired, match=r"run `manage\.py migrate asm_store"):
+            use()
+    assert contents("default") == []

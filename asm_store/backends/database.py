@@ -159,7 +159,7 @@ class DatabaseSessionStore(BaseSessionStore):
 
     def _discard_contents_of(self, session_id: str) -> None:
         artifacts = Artifact.objects.using(self.using).filter(session_id=session_id)
-        # Locked: a put may be taking one of them to another session.
+        # Locked, to be seen as they are now, whatever the snapshot of the caller's block holds.
         places = artifacts.select_for_update().values_list("storage_backend", "storage_ref")
         contents.discard_after_commit(self.using, [contents.Place(*place) for place in places])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -209,6 +210,41 @@ class TestStorages:
             store.get("k")
         store.delete("k")
         assert Path("/etc/passwd").exists()
+
+
+class Backwards(FileSystemStorage):
+    """Reads the second half first, and the first half twice."""
+
+    def _save(self, name: str, content: Any) -> str:
+        half = content.size // 2
+        content.seek(half)
+        second = content.read()
+        first = [content.seek(0) or content.read(half) for _ in range(2)]
+        whole = ContentFile(first[1] + second)
+        return str(super()._save(name, whole))  # type: ignore[misc]
+
+
+def test_the_checksum_does_not_depend_on_how_a_storage_reads(tmp_path: Path) -> None:
+    entry = {"BACKEND": f"{__name__}.Backwards", "OPTIONS": {"location": tmp_path}}
+    content = bytes(range(256)) * 2000
+    with override_settings(STORAGES={"default": entry}):
+        artifact = ArtifactStore().put("k", content)
+        assert ArtifactStore().get("k") == content
+    assert artifact.checksum_sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_files_are_on_the_disk_before_their_row_is_stored(
+    store: ArtifactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        assert not Artifact.objects.exists()
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = folder / "default" / store.put("k", b"content").storage_ref
+    assert synced == [path.stat().st_ino, path.parent.stat().st_ino]
 
 
 class Zeros:

@@ -191,6 +191,16 @@ class TestSessions:
         assert [row.key for row in Artifact.objects.using(using).all()] == ["else"]
         check(files)
 
+    def test_deletion_sees_what_is_newer_than_the_blocks_snapshot(
+        self, files: ArtifactStore, sessions: DatabaseSessionStore, session: Session, server: str
+    ) -> None:
+        files.put("k", b"old", session_id=session.id)
+        with transaction.atomic(using=server):
+            assert files.get("k") == b"old"
+            run_threads([lambda: files.put("k", b"new", session_id=session.id)])
+            sessions.delete_session(session.id)
+        assert contents("default") == []
+
     def test_content_that_cannot_be_removed_is_logged(
         self,
         files: ArtifactStore,

@@ -15,6 +15,8 @@ EXCERPT = 20_000
 # How many turns back a late line may still find the run that it belongs to.
 RECENT_TURNS = 8
 MAX_MODELS = 20
+# What the column of a run can hold.
+MAX_COUNT = 2**31 - 1
 
 
 def excerpt(text: str) -> str:
@@ -78,7 +80,7 @@ class Turn:
             output={"content": self.answer, **self.result} if self.answer or self.result else None,
             error=self.error if self.outcome == Run.Status.FAILED else None,
             metadata={"imported_from": source},
-            turn_count=self.messages,
+            turn_count=min(self.messages, MAX_COUNT),
             token_usage=self.usage.to_dict() if self.messages or self.usage else {},
             started_at=self.started_at,
             ended_at=None if is_open else self.ended_at,

@@ -139,6 +139,11 @@ class TestSweAgent:
         document["info"]["model_stats"]["instance_cost"] = wrong
         assert parsed(document)[2][0].cost_usd is None
 
+    def test_a_count_of_requests_that_no_column_holds(self, parsed: Read) -> None:
+        document = leak()
+        document["info"]["model_stats"]["api_calls"] = 2**40
+        assert parsed(document)[2][0].prepared().turn_count == 2**31 - 1
+
     def test_a_document_that_grew_is_the_same_session(self, parsed: Read) -> None:
         whole = parsed(leak())[1]
         document = leak()

@@ -7,16 +7,21 @@ cost come back as they were when `atif` reads the trajectory.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.db.models import Min, Q, QuerySet
 
+from ..backends import transactions
+from ..events.sanitizing import ENCODER
 from ..events.types import EventType
 from ..exceptions import SessionNotFound
+from ..fields import MAX_BIGINT
 from ..models import Event, Run, Session
-from .atif_steps import CREATED_KEY, OWN, RESULTS, STEP_TYPES, drafts_of
+from .atif_steps import CREATED_KEY, OWN, RESULTS, STEP_TYPES, drafts_of, notes_of
 from .drafts import count_of, object_of, text_or_none
 from .reports import Tokens
 
@@ -34,44 +39,72 @@ LIFECYCLE = {
 RANKS = {"reasoning": 0, "message": 1, "call": 2, "result": 3}
 
 
+def trajectory_lines(
+    using: str, session_ids: Iterable[str], counts: Counter[str]
+) -> Iterator[bytes]:
+    r"""The trajectories of the sessions, one in each line, which ends in `\n`.
+
+    What was written is counted in `counts`: `sessions`, `runs`, `events`. A session that is gone
+    by its turn is left out.
+    """
+    for session_id in session_ids:
+        try:
+            for document in trajectories(using, session_id):
+                counts["runs"] += 1
+                counts["events"] += sum(len(notes_of(step)) for step in document["steps"])
+                yield ENCODER.encode(document).encode() + b"\n"
+        except SessionNotFound:
+            continue
+        counts["sessions"] += 1
+
+
 def trajectories(using: str, session_id: str) -> Iterator[dict[str, Any]]:
-    """The session's runs in the order of their beginning, each as one JSON-ready trajectory.
+    """The session's runs in the order of their first events, each as a JSON-ready trajectory.
 
     A trajectory is in memory whole. Events without a run stand in the trajectory of the run before
-    them (the first ones in the first). `SessionNotFound` when there is no such session.
+    them (the first ones in the first). `SessionNotFound` when there is no such session,
+    `StorageError` when the database fails. Nothing is open between two trajectories.
     """
-    session = Session.objects.using(using).filter(pk=session_id).first()
+    sessions = Session.objects.using(using).filter(pk=session_id)
+    session = transactions.read(using, sessions.first)
     if session is None:
         raise SessionNotFound(f"There is no session {session_id!r}.")
-    runs = list(Run.objects.using(using).filter(session_id=session_id).order_by("started_at", "id"))
     events = Event.objects.using(using).filter(session_id=session_id)
-    for run, owned in _owned_events(runs, events):
-        yield _trajectory(session, run, owned)
+    for run_id, owned in transactions.read(
+        using, partial(_owned_events, using, session_id, events)
+    ):
+        runs = Run.objects.using(using).filter(pk=run_id)
+        run = None if run_id is None else transactions.read(using, runs.first)
+        if run is not None or run_id is None:
+            yield _trajectory(session, run, _in_order(owned))
 
 
 def _owned_events(
-    runs: list[Run], events: QuerySet[Event]
-) -> Iterator[tuple[Run | None, Iterator[Event]]]:
-    """Each run with its events and those around them that have no run."""
-    firsts = dict(
-        events.exclude(run_id=None).values_list("run_id").annotate(Min("sequence_number"))
-    )
-    begun = sorted((run for run in runs if run.pk in firsts), key=lambda run: firsts[run.pk])
-    bounds = [0, *(firsts[run.pk] for run in begun[1:]), None]
-    for run, low, high in zip(begun, bounds, bounds[1:], strict=False):
-        between = Q(run_id=None, sequence_number__gte=low)
-        between &= Q() if high is None else Q(sequence_number__lt=high)
-        yield run, _in_order(events.filter(Q(run_id=run.pk) | between))
-    for run in runs:
-        if run.pk not in firsts:
-            yield run, iter(())
-    if not begun and events.exists():
-        yield None, _in_order(events.filter(run_id=None))
+    using: str, session_id: str, events: QuerySet[Event]
+) -> list[tuple[str | None, QuerySet[Event]]]:
+    """The ids of the runs, each with its events and with those around them that have no run."""
+    runs = Run.objects.using(using).filter(session_id=session_id).order_by("started_at", "id")
+    ids = list(runs.values_list("pk", flat=True))
+    firsts = dict(events.values_list("run_id").annotate(Min("sequence_number")).order_by())
+    begun = sorted((pk for pk in ids if pk in firsts), key=lambda pk: firsts[pk])
+    bounds = [0, *(firsts[pk] for pk in begun[1:]), MAX_BIGINT]
+    owned: list[tuple[str | None, QuerySet[Event]]] = []
+    for pk, low, high in zip(begun, bounds, bounds[1:], strict=False):
+        between = Q(run_id=None, sequence_number__gte=low, sequence_number__lt=high)
+        owned.append((pk, events.filter(Q(run_id=pk) | between)))
+    owned += [(pk, events.none()) for pk in ids if pk not in firsts]
+    if not begun and None in firsts:
+        owned.append((None, events.filter(run_id=None)))
+    return owned
 
 
 def _in_order(events: QuerySet[Event]) -> Iterator[Event]:
+    """The events, read page by page."""
     after = 0
-    while page := list(events.filter(sequence_number__gt=after).order_by("sequence_number")[:PAGE]):
+    ordered = events.order_by("sequence_number")
+    while page := transactions.read(
+        events.db, partial(list[Event], ordered.filter(sequence_number__gt=after)[:PAGE])
+    ):
         yield from page
         after = page[-1].sequence_number
 

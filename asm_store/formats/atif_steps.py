@@ -53,7 +53,7 @@ def drafts_of(step: Mapping[str, Any]) -> dict[str, Draft]:
     """The events of a step in order, by the names of its parts; its usage is not among them."""
     drafts: dict[str, Draft] = {}
     thought = step.get("reasoning_content")
-    if isinstance(thought, str) and (thought or "reasoning" in _notes(step)):
+    if isinstance(thought, str) and (thought or "reasoning" in notes_of(step)):
         drafts["reasoning"] = thought_draft(thought)
     for number, draft in enumerate(_message(step)):
         drafts[f"message/{number}" if number else "message"] = draft
@@ -72,7 +72,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 def _message(step: Mapping[str, Any]) -> list[Draft]:
     message, source = step.get("message"), str(step.get("source"))
     if source == "agent":
-        said = bool(message) or "message" in _notes(step)
+        said = bool(message) or "message" in notes_of(step)
         return message_drafts(EventType.MESSAGE_RECEIVED, "assistant", message) if said else []
     has_more = "observation" in step
     return (
@@ -96,11 +96,12 @@ def _result(result: dict[str, Any]) -> Draft:
 
 def noted(step: Mapping[str, Any], drafts: Mapping[str, Draft]) -> list[Noted]:
     """The drafts with what this package noted of the events that they were."""
-    notes = _notes(step)
+    notes = notes_of(step)
     return [_noted(name, draft, object_of(notes.get(name))) for name, draft in drafts.items()]
 
 
-def _notes(step: Mapping[str, Any]) -> dict[str, Any]:
+def notes_of(step: Mapping[str, Any]) -> dict[str, Any]:
+    """What this package noted of the events that the step was made of, by their parts."""
     return object_of(object_of(object_of(step.get("extra")).get(OWN)).get("parts"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import SessionNotFound
 from asm_store.formats import RecordCounts, import_paths
-from asm_store.formats.atif_export import trajectories
+from asm_store.formats.atif_export import trajectories, trajectory_lines
 from asm_store.formats.atif_steps import STEP_TYPES
 from asm_store.formats.drafts import key_of
 from asm_store.models import Event, Run, Session
@@ -237,6 +238,20 @@ class TestDocument:
         first, second = document["steps"]
         assert first["observation"]["results"] == [{"source_call_id": "call", "content": "seen"}]
         assert second["message"] == "meanwhile"
+
+    def test_lines_are_what_an_import_reads(self, using: str, tmp_path: Path) -> None:
+        import_paths([write(voyage(), tmp_path / "a.json")], using=using)
+        before = conversation(using), totals(using)
+        counts: Counter[str] = Counter()
+        ids = ["voyage-1", "gone", "voyage-1/pilot"]
+        lines = list(trajectory_lines(using, ids, counts))
+        assert counts == {"sessions": 2, "runs": 2, "events": len(before[0])}
+        for pk in ids:
+            DatabaseSessionStore(using).delete_session(pk)
+        path = tmp_path / "exported.jsonl"
+        path.write_bytes(b"".join(lines))
+        assert import_log(path, tmp_path, using).format == "atif"
+        assert (conversation(using), totals(using)) == before
 
     def test_an_unknown_session(self, using: str) -> None:
         with pytest.raises(SessionNotFound):

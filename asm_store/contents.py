@@ -117,7 +117,7 @@ class Source(MeasuredFile):
     def _read(self, size: int) -> Any:
         try:
             data = super()._read(size)
-            if not isinstance(data, bytes | bytearray | memoryview):
+            if not isinstance(data, bytes | bytearray):
                 raise ValidationError(
                     f"content: expected a file opened in binary mode, its read() returned "
                     f"{type(data).__name__}."
@@ -188,7 +188,7 @@ def check(content: object) -> None:
             content.encode()
         except UnicodeEncodeError:
             raise ValidationError("content: the text holds a surrogate; give bytes.") from None
-    elif not isinstance(content, bytes | bytearray | memoryview):
+    elif not isinstance(content, bytes | bytearray):
         if isinstance(content, type) or not callable(getattr(content, "read", None)):
             raise ValidationError(
                 f"content: expected bytes, a string or a binary file, got {shown(content)}."
@@ -205,10 +205,10 @@ def save(key: str, alias: str, content: Any, content_type: str | None) -> Conten
     """
     with _rewindable(key, content) as rewindable:
         source = Source(rewindable, rewindable.tell())
-        file = File(io.BufferedReader(source, CHUNK), name="")
+        place = Place(alias, _new_name())
+        file = File(io.BufferedReader(source, CHUNK), place.name)
         file.size = source.size()
         file.content_type = content_type  # type: ignore[attr-defined]  # django-storages reads it
-        place = Place(alias, _new_name())
         try:
             with source.failures_told(f"{_named(key, place)} could not be written"):
                 place = _save(place, file)
@@ -250,7 +250,7 @@ def _rewindable(key: str, content: Any) -> Iterator[Any]:
     """`content` as a file that storages can read twice, as some do."""
     if isinstance(content, str):
         yield io.BytesIO(content.encode())
-    elif isinstance(content, bytes | bytearray | memoryview):
+    elif isinstance(content, bytes | bytearray):
         yield io.BytesIO(content)
     elif hasattr(content, "seekable") and content.seekable():
         yield content

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, storages
 from django.test import override_settings
 
@@ -231,6 +231,38 @@ def test_the_checksum_does_not_depend_on_how_a_storage_reads(tmp_path: Path) -> 
         artifact = ArtifactStore().put("k", content)
         assert ArtifactStore().get("k") == content
     assert artifact.checksum_sha256 == hashlib.sha256(content).hexdigest()
+
+
+class Forwards(FileSystemStorage):
+    """Gives files that cannot be sought in, as some do that come from a network."""
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        content = Path(self.path(name)).read_bytes()
+        return ForwardFile(io.BytesIO(content), name)
+
+
+class ForwardFile(File):  # type: ignore[type-arg]
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *args: int) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
+def test_a_storage_whose_files_cannot_be_sought_in(tmp_path: Path) -> None:
+    entry = {"BACKEND": f"{__name__}.Forwards", "OPTIONS": {"location": tmp_path}}
+    with override_settings(STORAGES={"default": entry}):
+        store = ArtifactStore()
+        artifact = store.put("k", b"a line\n" * 20_000)
+        assert store.get("k") == b"a line\n" * 20_000
+        with store.open("k") as file:
+            assert not file.seekable()
+            with pytest.raises(io.UnsupportedOperation):
+                file.seek(0)
+            assert list(file) == [b"a line\n"] * 20_000
+        Path(tmp_path, artifact.storage_ref).write_bytes(b"changed")
+        with store.open("k") as file, pytest.raises(StorageError, match="has changed"):
+            list(file)
 
 
 def test_files_are_on_the_disk_before_their_row_is_stored(

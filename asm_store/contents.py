@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.conf import settings
@@ -301,11 +301,22 @@ def _said(error: Exception) -> str:
 
 
 def discard(place: Place) -> None:
-    """Remove content that no row needs. A failure is logged: maintenance finds what is left."""
+    """Remove content that no row needs. A failure is logged: maintenance finds what is left.
+
+    What is not below the prefix is somebody else's, whatever an imported row says of it: it stays.
+    """
+    if not _is_own(place.name):
+        logger.warning("%s is not below %s and was left there", place, PREFIX)
+        return
     try:
         storages[place.alias].delete(place.name)
     except Exception:
         logger.exception("%s could not be removed", place)
+
+
+def _is_own(name: str) -> bool:
+    first, *others = PurePosixPath(name).parts or ("",)
+    return first == PREFIX and ".." not in others
 
 
 def discard_after_commit(using: str, places: Iterable[Place]) -> None:

@@ -211,6 +211,17 @@ class TestStorages:
         store.delete("k")
         assert Path("/etc/passwd").exists()
 
+    @pytest.mark.parametrize(
+        "name", ["upload.txt", "asm_artifacts/../upload.txt", "./upload.txt", "asm_artifacts"]
+    )
+    def test_a_row_that_names_a_file_of_others(self, store: ArtifactStore, name: str) -> None:
+        """As a log may that is imported: nothing is removed but what the package has written."""
+        assert storages["default"].save("upload.txt", ContentFile(b"mine")) == "upload.txt"
+        store.put("k", b"content")
+        Artifact.objects.update(storage_ref=name)
+        store.delete("k")
+        assert storages["default"].exists("upload.txt")
+
 
 class Backwards(FileSystemStorage):
     """Reads the second half first, and the first half twice."""

@@ -191,7 +191,8 @@ class JSONText(JSONMember):
 
     output_field = CharField(max_length=MAX_GENERATED_LENGTH)
     postgresql = "CASE WHEN jsonb_typeof({value}) = 'string' THEN left({value} #>> '{{}}', 255) END"
-    sqlite = "CASE WHEN {kind} = 'text' THEN substr({value}, 1, 255) END"
+    # Not `, 1, 255`: Django's introspection of SQLite takes the commas of a table's columns apart.
+    sqlite = "CASE WHEN {kind} = 'text' THEN substr({value},1,255) END"
     mysql = (
         "CASE WHEN json_valid({column}) AND json_type({value}) = 'STRING' "
         "THEN left(json_unquote({value}), 255) END"

@@ -96,7 +96,8 @@ class TestLocks:
         done = run_threads([crossing(session, other), crossing(other, session)])
 
         assert done == [session.pk, other.pk]
-        assert len(attempts) == 3  # the one that was chosen to give way came again
+        # The one that was chosen to give way came again; it may be back before the other goes on.
+        assert len(attempts) >= 3
 
 
 class TestSerializationFailures(CommittedTestCase):

@@ -8,6 +8,7 @@ from .costs import (
     get_cost_entries,
     get_cost_summary,
 )
+from .export import aexport_session, export_session
 from .search import (
     EventPage,
     RunPage,
@@ -41,6 +42,7 @@ __all__ = [
     "Totals",
     "UsageSummary",
     "acount_events",
+    "aexport_session",
     "aget_cost_entries",
     "aget_cost_summary",
     "aget_session_stats",
@@ -50,6 +52,7 @@ __all__ = [
     "asearch_runs",
     "asearch_sessions",
     "count_events",
+    "export_session",
     "get_cost_entries",
     "get_cost_summary",
     "get_session_stats",

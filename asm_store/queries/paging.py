@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -18,7 +19,7 @@ from ..db import get_operations
 from ..events.sanitizing import shown
 from ..exceptions import QueryError, ValidationError
 from ..expressions import Beyond
-from ..fields import clean_whole_number
+from ..fields import clean_id, clean_whole_number
 from ..filters import StrictFilterSet
 from ..handler import default_store
 
@@ -38,7 +39,12 @@ class Order:
         sign = "-" if self.descending else ""
         return rows.order_by(*(f"{sign}{column}" for column in self.columns))
 
-    def position(self, row: Model) -> tuple[Any, ...]:
+    def after(self, rows: QuerySet[Row], position: tuple[Any, ...]) -> QuerySet[Row]:
+        """The rows beyond the one with that position, in no order."""
+        beyond = Beyond.of(rows.model, self.columns, position, descending=self.descending)
+        return rows.filter(beyond)
+
+    def position(self, row: Any) -> tuple[Any, ...]:
         return tuple(getattr(row, column) for column in self.columns)
 
 
@@ -64,8 +70,7 @@ class Search(Generic[Row]):
         """The page's rows, and one more, which says that there is a next page."""
         rows = self.order.of(self.rows)
         if self.position is not None:
-            columns, descending = self.order.columns, self.order.descending
-            rows = rows.filter(Beyond.of(rows.model, columns, self.position, descending=descending))
+            rows = self.order.after(rows, self.position)
         return rows[: self.limit + 1]
 
 
@@ -105,6 +110,27 @@ def matching(kind: type[StrictFilterSet], filters: Mapping[str, Any], using: str
     chosen.checked()
     rows: QuerySet[Any] = chosen.qs
     return rows
+
+
+def pages(rows: QuerySet[Any], order: Order, size: int) -> Iterator[list[Any]]:
+    """All rows, page by page; nothing is kept open between the pages."""
+    position: tuple[Any, ...] | None = None
+    while True:
+        wanted = rows if position is None else order.after(rows, position)
+        page: list[Any] = transactions.read(rows.db, partial(list, order.of(wanted)[:size]))
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        position = order.position(page[-1])
+
+
+def checked_id(value: object, name: str = "session_id") -> str:
+    """`value` if it can be an id, else `QueryError`."""
+    try:
+        return clean_id(value, name)
+    except ValidationError as error:
+        raise QueryError(str(error)) from None
 
 
 def clean_limit(value: object) -> int:

@@ -11,12 +11,10 @@ from django.db.models import Count, Max, Min, QuerySet, Sum
 
 from ..backends.reading import session_not_found
 from ..events.sanitizing import clean_number
-from ..exceptions import QueryError, ValidationError
-from ..fields import clean_id
 from ..filters import UsageFilterSet
 from ..models import Event, Run, Session
 from ..rates import COUNTS
-from .paging import ask, async_twin, database, matching
+from .paging import ask, async_twin, checked_id, database, matching
 
 UNKNOWN = "unknown"
 SUMS = {**{name: Sum(name) for name in COUNTS}, "run_count": Count("id")}
@@ -73,11 +71,7 @@ def get_session_stats(session_id: str, *, using: str | None = None) -> SessionSt
 
     `QueryError` for what can be no id, `StorageError` when the database fails.
     """
-    try:
-        pk = clean_id(session_id, "session_id")
-    except ValidationError as error:
-        raise QueryError(str(error)) from None
-    alias = database(using)
+    pk, alias = checked_id(session_id), database(using)
     return ask(alias, lambda: _session_stats(pk, alias))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Artifact, Event, Run, Session, SessionSequence
@@ -14,6 +17,12 @@ EXTRA_TYPE = "harbour_light_lit"
 NUMBERS: list[Any] = [0, -1, 2**63, -(10**300), 0.1, 1e-07, 1e15, 1e23, 5e-324, -0.0, 1.0]
 TEXTS = ['é ☂ 🙂 \u2028\u2029\x1b\x7f\\"/', "a\0b\ud800c", "line\nbreak\r\ttab", "", " padded "]
 ORDER = {"zz": 1, "a": 2, "é": 3, "B": {"b": [], "a": {}}}
+
+
+def require_zstd() -> None:
+    """Skip the test where there is no package for Zstandard."""
+    name = "backports.zstd" if sys.version_info < (3, 14) else "compression.zstd"
+    pytest.importorskip(name, reason="Zstandard is missing")
 
 
 def deep(levels: int = 90) -> Any:

@@ -1,4 +1,4 @@
-"""Logs of agents, read into the store: foreign formats and the package's own JSON lines.
+"""Logs of agents, read into the store and written from it.
 
 Importing this package needs Django to be set up.
 """
@@ -6,17 +6,20 @@ Importing this package needs Django to be set up.
 from __future__ import annotations
 
 from .detecting import FORMATS
+from .exporting import EXPORT_FORMATS, Export, ExportReport, export_sessions
 from .importing import import_paths
-from .jsonl import dump_sessions
 from .reports import FileReport, ImportReport, RecordCounts, Skipped, Tokens
 
 __all__ = [
+    "EXPORT_FORMATS",
     "FORMATS",
+    "Export",
+    "ExportReport",
     "FileReport",
     "ImportReport",
     "RecordCounts",
     "Skipped",
     "Tokens",
-    "dump_sessions",
+    "export_sessions",
     "import_paths",
 ]

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from ..exceptions import StorageError, StoreError, ValidationError
 from ..models import Event
+from . import compression
+from .compression import CutOffFileError
 from .detecting import AUTO, FORMATS, Log, UnknownFileError, detect, reads_documents
 from .lines import Line, Progress, SkippedLineError, UnreadableFileError
 from .reader import LogReader
 from .reports import FileReport, ImportReport, Tally
 from .storing import Destination, Ledger, ParentNotStoredError
 
-SUFFIXES = (".jsonl", ".traj")
+LINE_SUFFIX = ".jsonl"
+SUFFIXES = (*(LINE_SUFFIX + compressed for compressed in compression.SUFFIXES), ".traj")
 # Any JSON file may have this name: in a directory it is a log if it looks like one.
 DOCUMENT_SUFFIX = ".json"
 BATCH_EVENTS = 500
@@ -33,10 +36,11 @@ def import_paths(
 ) -> ImportReport:
     """Import logs into the database `using`; importing them again stores only what is new.
 
-    A path is a file, or a directory in which every `*.jsonl` and `*.traj` is one, and every
-    `*.json` that looks like one. `format` is one of `FORMATS`; `auto` looks into each file.
-    `dry_run` writes nothing. With `strict` nothing is stored of a file that has a broken or an
-    unknown line. Each batch of a file is a transaction of its own.
+    A path is a file, compressed with gzip or Zstandard or not, or a directory in which every
+    `*.jsonl`, `*.jsonl.gz`, `*.jsonl.zst` and `*.traj` is one, and every `*.json` that looks like
+    one. `format` is one of `FORMATS`; `auto` looks into each file. `dry_run` writes nothing. With
+    `strict` nothing is stored of a file that has a broken or an unknown line or is cut off. Each
+    batch of a file is a transaction of its own.
 
     What is wrong with a file is in its report. `ValidationError` for an unknown format,
     `StorageError` when the database fails (`MigrationRequired`: its tables are missing).
@@ -139,7 +143,7 @@ class _Importer:
                 batch, size = [], 0
         batch += reader.finish()
         self.destination.write(reader, batch, ledger, final=True)
-        if ledger.is_empty:
+        if ledger.is_empty and not (reader.is_whole or reader.tally.cut_off):
             raise UnreadableFileError("the file holds no session")
 
 
@@ -176,11 +180,16 @@ def _refuse_broken(log: Log, reader: LogReader) -> None:
         # Taken so that they are not kept until the end of a large file.
         reader.take_sessions(final=False)
         reader.take_runs(final=False)
+        reader.take_artifacts()
         reader.take_last_sequences()
+    reader.finish()
+    problems = [] if reader.tally.cut_off is None else [reader.tally.cut_off]
     if skipped := reader.tally.skipped:
         count = sum(lines.count for lines in skipped.values())
         reasons = "; ".join(f"{reason}{lines}" for reason, lines in skipped.items())
-        raise UnreadableFileError(f"nothing stored, bad lines: {count} ({reasons})")
+        problems.append(f"bad lines: {count} ({reasons})")
+    if problems:
+        raise UnreadableFileError(f"nothing stored, {'; '.join(problems)}")
 
 
 def _report(
@@ -188,14 +197,17 @@ def _report(
 ) -> FileReport:
     message = None if error is None else str(error)
     if reader is None:
-        return FileReport(_name(path), error=message)
+        is_cut_off = isinstance(error, CutOffFileError)
+        return FileReport(_name(path), error=message, is_cut_off=is_cut_off)
     return FileReport(
         path=_name(path),
         format=reader.name,
-        error=message,
+        error=message or reader.tally.cut_off,
+        is_cut_off=reader.tally.cut_off is not None,
         sessions=ledger.sessions,
         runs=ledger.runs,
         events=ledger.events,
+        artifacts=ledger.artifacts,
         tokens=reader.tokens,
         skipped=reader.tally.skipped,
         ignored=dict(reader.tally.ignored),

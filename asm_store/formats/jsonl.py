@@ -1,38 +1,45 @@
-"""The package's own JSON lines: a header, then one line for each record, lossless.
+"""The package's own JSON lines: a header, one line for each record, an end; lossless.
 
-    {"format": "asm_store", "version": 1}
+    {"format": "asm_store", "version": 2}
     {"kind": "session", "record": {...}, "last_sequence": 2}
     {"kind": "run", "record": {...}}
     {"kind": "event", "record": {...}}
+    {"kind": "artifact", "record": {...}}
+    {"kind": "end", "sessions": 1, "runs": 1, "events": 1, "artifacts": 1}
 
 `record` is what `to_dict()` gives. A session stands before its runs, its parent before it, a run
-before its events; `last_sequence` is the latest number that the session has given out.
+before its events; `last_sequence` is the latest number that the session has given out. Version 1
+has neither artifacts nor an end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..events.sanitizing import ENCODER, shown
-from ..exceptions import ValidationError
+from ..exceptions import SessionNotFound, ValidationError
 from ..fields import clean_whole_number
-from ..models import Event, Run, Session
+from ..models import Artifact, Event, Run, Session
+from ..queries.export import SessionContents, artifacts_of, read_contents
 from .lines import Line, SkippedLineError, UnreadableFileError
 from .reader import LogReader
 from .reports import Tally, Tokens
-
-if TYPE_CHECKING:
-    from ..backends.base import BaseSessionStore
+from .requests import ExportRequest
 
 FORMAT = "asm_store"
-VERSION = 1
-PAGE = 500
+VERSION = 2
+FIRST_VERSION_WITH_END = 2
+COUNTS = {"session": "sessions", "run": "runs", "event": "events", "artifact": "artifacts"}
 
 
 class JsonLinesReader(LogReader):
-    """Reads one file of the own format; ids, numbers and times stay what they are."""
+    """Reads one file of the own format; ids, numbers and times stay what they are.
+
+    Several exports may stand one after the other in a file.
+    """
 
     name = "jsonl"
     keeps_numbers = True
@@ -41,8 +48,12 @@ class JsonLinesReader(LogReader):
         super().__init__(tally)
         self._sessions: list[Session] = []
         self._runs: list[Run] = []
+        self._artifacts: list[Artifact] = []
         self._tokens = Tokens()
         self._last_sequences: dict[str, int] = {}
+        # How many lines of each kind the export has had so far.
+        self._counts: Counter[str] = Counter()
+        self._lacks_end = self._has_ended = False
 
     @classmethod
     def recognises(cls, record: Mapping[str, Any]) -> bool:
@@ -53,10 +64,16 @@ class JsonLinesReader(LogReader):
         return self._tokens
 
     def feed(self, line: Line) -> list[Event]:
-        if self.recognises(line.record):
-            _require_known_version(line.record)
-            return []
         kind, record = line.record.get("kind"), line.record.get("record")
+        if self.recognises(line.record):
+            self._begin(line.record)
+            return []
+        if kind == "end":
+            self._end(line.record)
+            return []
+        if self._has_ended:
+            raise SkippedLineError("after the end line")
+        self._counts[COUNTS.get(str(kind), "others")] += 1
         try:
             if kind == "event":
                 return [_numbered_event(record)]
@@ -64,6 +81,21 @@ class JsonLinesReader(LogReader):
         except ValidationError as error:
             raise SkippedLineError(f"{kind}: {error}") from error
         return []
+
+    def _begin(self, header: Mapping[str, Any]) -> None:
+        version = _known_version(header)
+        self.finish()
+        self._counts.clear()
+        self._lacks_end = version >= FIRST_VERSION_WITH_END
+        self._has_ended = self.is_whole = False
+
+    def _end(self, line: Mapping[str, Any]) -> None:
+        self._lacks_end, self._has_ended = False, True
+        told = {name: line.get(name) for name in COUNTS.values()}
+        found = {name: self._counts[name] for name in COUNTS.values()}
+        self.is_whole = told == found and self.tally.cut_off is None
+        if told != found:
+            self.tally.cut_off = f"the end tells of {_listed(told)}; there are {_listed(found)}"
 
     def _feed_other(self, kind: object, record: Any, line: Line) -> None:
         if kind == "session":
@@ -75,8 +107,16 @@ class JsonLinesReader(LogReader):
             run = Run.from_dict(record)
             self._tokens += _tokens(run)
             self._runs.append(run)
+        elif kind == "artifact":
+            self._artifacts.append(Artifact.from_dict(record))
         else:
             raise SkippedLineError(f"unknown kind {shown(kind)}")
+
+    def finish(self) -> list[Event]:
+        if self._lacks_end:
+            missing = "the file is cut off: its end line is missing"
+            self.tally.cut_off = self.tally.cut_off or missing
+        return []
 
     def take_sessions(self, *, final: bool) -> list[Session]:
         taken, self._sessions = self._sessions, []
@@ -84,6 +124,10 @@ class JsonLinesReader(LogReader):
 
     def take_runs(self, *, final: bool) -> list[Run]:
         taken, self._runs = self._runs, []
+        return taken
+
+    def take_artifacts(self) -> list[Artifact]:
+        taken, self._artifacts = self._artifacts, []
         return taken
 
     def take_last_sequences(self) -> dict[str, int]:
@@ -102,11 +146,18 @@ class JsonLinesReader(LogReader):
         return given if stored.ended_at is None and given.ended_at is not None else stored
 
 
-def _require_known_version(header: Mapping[str, Any]) -> None:
-    if header.get("version") != VERSION:
+def _known_version(header: Mapping[str, Any]) -> int:
+    version = header.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise UnreadableFileError(
-            f"version {shown(header.get('version'))} of the format; this package reads {VERSION}"
+            f"version {shown(version)} of the format; this package reads 1 to {VERSION}"
         )
+    return version
+
+
+def _listed(counts: Mapping[str, object]) -> str:
+    parts = (f"{shown(count)} {name}" for name, count in counts.items())
+    return ", ".join(parts)
 
 
 def _numbered_event(record: Any) -> Event:
@@ -121,28 +172,40 @@ def _tokens(run: Run) -> Tokens:
     return Tokens(**{name: value for name, value in counts.items() if type(value) is int})
 
 
-def dump_sessions(store: BaseSessionStore, session_ids: Iterable[str]) -> Iterator[bytes]:
-    """The lines of the sessions and of all that belongs to them, each ending in a newline.
-
-    Name a parent before its children. Events are read page by page; what is appended meanwhile
-    may be in it or not.
+def write_lines(request: ExportRequest) -> Iterator[bytes]:
+    r"""The lines of an export, each ending in `\n`. A session that is deleted before its turn is
+    left out; one that is deleted during it is `SessionNotFound`.
     """
     yield _encoded({"format": FORMAT, "version": VERSION})
-    for session_id in session_ids:
-        yield from _session_lines(store, session_id)
+    for session_id in request.session_ids:
+        try:
+            contents = read_contents(session_id, request.using)
+        except SessionNotFound:
+            continue
+        yield from _session_lines(contents, request)
+    if request.include_artifacts and request.is_all:
+        for artifact in artifacts_of(None, request.using):
+            yield _line("artifact", artifact, request)
+    yield _encoded({"kind": "end", **{name: request.counts[name] for name in COUNTS.values()}})
 
 
-def _session_lines(store: BaseSessionStore, session_id: str) -> Iterator[bytes]:
-    session = store.get_session(session_id)
-    last = store.get_latest_sequence(session_id)
-    yield _encoded({"kind": "session", "record": session.to_dict(), "last_sequence": last})
-    for run in store.list_runs(session_id):
-        yield _encoded({"kind": "run", "record": run.to_dict()})
-    after = 0
-    while events := store.get_events(session_id, after=after, before=last + 1, limit=PAGE):
-        for event in events:
-            yield _encoded({"kind": "event", "record": event.to_dict()})
-        after = events[-1].sequence_number
+def _session_lines(contents: SessionContents, request: ExportRequest) -> Iterator[bytes]:
+    yield _line("session", contents.session, request, last_sequence=contents.last_sequence)
+    for run in contents.runs():
+        yield _line("run", run, request)
+    for line in contents.event_lines():
+        request.counts["events"] += 1
+        yield b'{"kind":"event","record":%b}\n' % line[:-1]
+    if request.include_artifacts:
+        for artifact in contents.artifacts():
+            yield _line("artifact", artifact, request)
+
+
+def _line(
+    kind: str, record: Session | Run | Artifact, request: ExportRequest, **more: int
+) -> bytes:
+    request.counts[COUNTS[kind]] += 1
+    return _encoded({"kind": kind, "record": record.to_dict(), **more})
 
 
 def _encoded(line: dict[str, Any]) -> bytes:

@@ -1,7 +1,11 @@
-"""Reads a log line by line with bounded memory; what cannot be read is counted, not fatal."""
+"""Reads a log line by line with bounded memory; what cannot be read is counted, not fatal.
+
+A log may be compressed with gzip or Zstandard.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -10,8 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
+from django.core.exceptions import ImproperlyConfigured
+
+from .compression import CutOffFileError, open_decompressed
 from .reports import Tally
 
 # An event may have 8 MiB, and a tool's result stands twice in some logs' lines.
@@ -22,7 +29,7 @@ BOM = b"\xef\xbb\xbf"
 COMMENT_MARKS = (b"//", b"#")
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's path, the bytes read so far and its size in bytes."""
+"""Called with a file's path, the bytes read so far and its size in bytes, both as it is stored."""
 
 
 class UnreadableFileError(Exception):
@@ -42,14 +49,20 @@ class Line:
     record: dict[str, Any]
 
 
-def open_log(path: Path) -> BinaryIO:
-    """The file, open for reading bytes; `UnreadableFileError` unless it is a regular text file."""
+def open_log(path: Path) -> io.BufferedReader:
+    """The file, open for reading bytes, decompressed if it is compressed.
+
+    `UnreadableFileError` unless it is a regular file of text. What is wrong with a compressed
+    file further on is a `CutOffFileError` of the read that meets it.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableFileError("not a regular file")
-        handle = path.open("rb")
+        handle = open_decompressed(path)
+    except ImproperlyConfigured as error:
+        raise UnreadableFileError(str(error)) from error
     except OSError as error:
-        raise UnreadableFileError(f"cannot be read: {error.strerror or error}") from error
+        raise _unreadable(error) from error
     try:
         _refuse_binary(handle)
     except BaseException:
@@ -58,26 +71,36 @@ def open_log(path: Path) -> BinaryIO:
     return handle
 
 
-def _refuse_binary(handle: BinaryIO) -> None:
+def _unreadable(error: OSError) -> UnreadableFileError:
+    return UnreadableFileError(f"cannot be read: {error.strerror or error}")
+
+
+def _refuse_binary(handle: io.BufferedReader) -> None:
     try:
-        start = handle.read(SNIFFED_BYTES)
+        start = handle.peek(SNIFFED_BYTES)[:SNIFFED_BYTES]
+    except CutOffFileError:
+        raise
     except OSError as error:
-        raise UnreadableFileError(f"cannot be read: {error.strerror or error}") from error
+        raise _unreadable(error) from error
     if not start:
         raise UnreadableFileError("the file is empty")
     if b"\0" in start:
         raise UnreadableFileError("a binary file, not a log")
-    handle.seek(0)
 
 
-def read_lines(handle: BinaryIO, tally: Tally, progress: Progress | None = None) -> Iterator[Line]:
-    """The JSON objects of `handle`; every other line is counted in `tally`, blank ones are not."""
+def read_lines(
+    handle: io.BufferedReader, tally: Tally, progress: Progress | None = None
+) -> Iterator[Line]:
+    """The JSON objects of `handle`; every other line is counted in `tally`, blank ones are not.
+
+    Where a compressed file is cut off or damaged the lines end, and `tally.cut_off` says so.
+    """
     size = os.fstat(handle.fileno()).st_size
     done = reported = 0
-    for number, (raw, length) in enumerate(_raw_lines(handle), start=1):
+    for number, (raw, length) in enumerate(_lines_there_are(handle, tally), start=1):
         done += length
         if progress is not None and done - reported >= CHUNK_BYTES:
-            progress(handle.name, done, max(size, done))
+            progress(handle.name, min(_position(handle, done), size), size)
             reported = done
         text = raw.removeprefix(BOM) if number == 1 else raw
         if length <= MAX_LINE_BYTES and not text.strip():
@@ -87,10 +110,24 @@ def read_lines(handle: BinaryIO, tally: Tally, progress: Progress | None = None)
         except SkippedLineError as skipped:
             tally.skip(str(skipped), number)
     if progress is not None:
-        progress(handle.name, done, max(size, done))
+        progress(handle.name, size, size)
 
 
-def _raw_lines(handle: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _position(handle: io.BufferedReader, done: int) -> int:
+    """How many bytes of the file are read; of a compressed one those that its reader has taken."""
+    if isinstance(handle.raw, io.FileIO):
+        return done
+    return os.lseek(handle.fileno(), 0, os.SEEK_CUR)
+
+
+def _lines_there_are(handle: io.BufferedReader, tally: Tally) -> Iterator[tuple[bytes, int]]:
+    try:
+        yield from _raw_lines(handle)
+    except CutOffFileError as error:
+        tally.cut_off = str(error)
+
+
+def _raw_lines(handle: io.BufferedReader) -> Iterator[tuple[bytes, int]]:
     """Each line with its length; of a line over the limit only the beginning."""
     while raw := handle.readline(MAX_LINE_BYTES + 1):
         length = len(raw)
@@ -100,7 +137,7 @@ def _raw_lines(handle: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield raw, length
 
 
-def _skip_rest(handle: BinaryIO) -> int:
+def _skip_rest(handle: io.BufferedReader) -> int:
     skipped = 0
     while part := handle.readline(CHUNK_BYTES):
         skipped += len(part)
@@ -134,7 +171,7 @@ def refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def first_records(handle: BinaryIO, limit: int) -> Iterator[dict[str, Any]]:
+def first_records(handle: io.BufferedReader, limit: int) -> Iterator[dict[str, Any]]:
     """The JSON objects among the first `limit` lines: enough to see what the file is."""
     for number, (raw, length) in enumerate(islice(_raw_lines(handle), limit)):
         with suppress(SkippedLineError):

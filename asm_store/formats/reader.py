@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
-from ..models import Event, Run, Session
+from ..models import Artifact, Event, Run, Session
 from .lines import Line
 from .reports import Tally, Tokens
 
@@ -22,6 +22,9 @@ class LogReader(ABC):
     keeps_numbers: ClassVar[bool] = False
     # Whether a record whose parent session is not stored is kept without it.
     parent_is_optional: ClassVar[bool] = False
+
+    # Whether the log itself has said that it is whole: such a one may hold nothing.
+    is_whole = False
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
@@ -55,6 +58,10 @@ class LogReader(ABC):
     @abstractmethod
     def take_runs(self, *, final: bool) -> list[Run]:
         """The runs, likewise."""
+
+    def take_artifacts(self) -> list[Artifact]:
+        """The registry's rows that the lines since the last call gave."""
+        return []
 
     def take_last_sequences(self) -> dict[str, int]:
         """The latest number that each session has given out, as far as the log knows it."""

@@ -85,6 +85,7 @@ class RecordCounts:
 class FileReport:
     """One file. `error` says why it (or the rest of it) was not imported; None when it was.
 
+    `is_cut_off`: the file is only the beginning of what was written, and was imported so far.
     `skipped` are lines that were broken or of an unknown kind, by reason; `ignored` are lines of
     a known kind that hold nothing to store, by kind. `tokens` are those of the whole file, new or
     stored already.
@@ -93,9 +94,11 @@ class FileReport:
     path: str
     format: str | None = None
     error: str | None = None
+    is_cut_off: bool = False
     sessions: RecordCounts = RecordCounts()
     runs: RecordCounts = RecordCounts()
     events: RecordCounts = RecordCounts()
+    artifacts: RecordCounts = RecordCounts()
     tokens: Tokens = Tokens()
     skipped: Mapping[str, Skipped] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
@@ -140,6 +143,7 @@ class ImportReport:
             sessions=reduce(add, (file.sessions for file in self.files), RecordCounts()),
             runs=reduce(add, (file.runs for file in self.files), RecordCounts()),
             events=reduce(add, (file.events for file in self.files), RecordCounts()),
+            artifacts=reduce(add, (file.artifacts for file in self.files), RecordCounts()),
             tokens=reduce(add, (file.tokens for file in self.files), Tokens()),
             skipped=skipped,
             ignored=dict(ignored),
@@ -148,7 +152,7 @@ class ImportReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: `dry_run`, `left_out`, `files`, and `total` in the shape of a file."""
         total = self.total.to_dict()
-        for name in ("path", "format", "error"):
+        for name in ("path", "format", "error", "is_cut_off"):
             del total[name]
         files = [file.to_dict() for file in self.files]
         return {
@@ -165,6 +169,8 @@ class Tally:
     def __init__(self) -> None:
         self.skipped: dict[str, Skipped] = {}
         self.ignored: Counter[str] = Counter()
+        # Why the file is known to be only the beginning of what was written.
+        self.cut_off: str | None = None
 
     def skip(self, reason: str, line: int) -> None:
         """A broken or unknown line; with `strict` it fails the file."""

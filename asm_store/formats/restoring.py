@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from django.utils import timezone
 
 from ..db import get_operations
 from ..exceptions import EventConflict, RunNotFound, SessionNotFound, ValidationError
-from ..models import Event, Run, Session, SessionSequence
+from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 
 
 def insert_run(using: str, run: Run) -> None:
@@ -23,16 +23,21 @@ def check_events(using: str, events: Sequence[Event], *, known: Collection[str] 
 
     `known` are the ids of sessions and runs that count as stored.
     """
-    _check_sessions(using, events, known)
+    _require_sessions(using, {event.session_id for event in events}.difference(known))
     _check_runs(using, events, known)
     _check_numbers(using, events)
 
 
-def _check_sessions(using: str, events: Sequence[Event], known: Collection[str]) -> None:
-    ids = {event.session_id for event in events} - set(known)
-    rows = Session.objects.using(using).filter(pk__in=ids)
-    if missing := ids.difference(rows.values_list("pk", flat=True)):
+def _require_sessions(using: str, ids: Collection[str]) -> None:
+    if missing := _not_stored(Session, using, ids):
         raise SessionNotFound(f"The session {min(missing)!r} is not stored.")
+
+
+def _not_stored(kind: type[Record], using: str, ids: Collection[str]) -> set[str]:
+    rows = kind._base_manager.using(using)
+    slices = get_operations(using).slices(sorted(ids))
+    stored = (pk for some in slices for pk in rows.filter(pk__in=some).values_list("pk", flat=True))
+    return set(ids).difference(stored)
 
 
 def _check_runs(using: str, events: Sequence[Event], known: Collection[str]) -> None:
@@ -40,10 +45,14 @@ def _check_runs(using: str, events: Sequence[Event], known: Collection[str]) -> 
     rows = Run.objects.using(using).filter(pk__in=ids)
     sessions = dict(rows.values_list("pk", "session_id"))
     if missing := ids.difference(sessions, known):
-        raise RunNotFound(f"The run {min(missing)!r} is not stored.")
+        raise _run_not_stored(missing)
     for event in events:
         if sessions.get(event.run_id or "", event.session_id) != event.session_id:
             raise ValidationError(f"The run {event.run_id!r} belongs to another session.")
+
+
+def _run_not_stored(missing: Iterable[str]) -> RunNotFound:
+    return RunNotFound(f"The run {min(missing)!r} is not stored.")
 
 
 def _check_numbers(using: str, events: Sequence[Event]) -> None:
@@ -80,3 +89,30 @@ def _raise_counter(using: str, counter: SessionSequence, last: int) -> None:
     if last > counter.last_sequence:
         rows = SessionSequence.objects.using(using).filter(pk=counter.pk)
         rows.update(last_sequence=last, updated_at=timezone.now())
+
+
+def new_artifacts(
+    using: str, artifacts: Iterable[Artifact], *, known: Collection[str] = ()
+) -> list[Artifact]:
+    """Those that are not stored, once each, or the error of one that cannot be; reads only.
+
+    `known` are the ids of sessions and runs that count as stored.
+    """
+    given = {artifact.id: artifact for artifact in artifacts}
+    new = [given[pk] for pk in sorted(_not_stored(Artifact, using, given))]
+    _require_sessions(using, {row.session_id for row in new if row.session_id}.difference(known))
+    runs = {row.run_id for row in new if row.run_id}.difference(known)
+    if missing := _not_stored(Run, using, runs):
+        raise _run_not_stored(missing)
+    _check_keys(using, new)
+    return new
+
+
+def _check_keys(using: str, artifacts: Sequence[Artifact]) -> None:
+    owners: dict[str, str] = {}
+    taken = {row.key for row in artifacts if owners.setdefault(row.key, row.id) != row.id}
+    rows = Artifact._base_manager.using(using)
+    for some in get_operations(using).slices(sorted(owners)):
+        taken.update(rows.filter(key__in=some).values_list("key", flat=True))
+    if taken:
+        raise ValidationError(f"The key {min(taken)!r} is taken by another artifact.")

@@ -15,7 +15,7 @@ from ..exceptions import (
     SessionNotFound,
     ValidationError,
 )
-from ..models import Event, Run, Session, SessionSequence
+from ..models import Artifact, Event, Run, Session, SessionSequence
 from . import restoring
 from .reader import LogReader
 from .reports import RecordCounts
@@ -34,6 +34,7 @@ class Ledger:
         self._sessions: dict[str, str] = {}
         self._runs: dict[str, str] = {}
         self.events = RecordCounts()
+        self.artifacts = RecordCounts()
 
     @property
     def is_empty(self) -> bool:
@@ -58,6 +59,7 @@ class Ledger:
                 if mine.get(pk, "stored") == "stored":
                     mine[pk] = verdict
         self.events += batch.events
+        self.artifacts += batch.artifacts
 
 
 def _counted(verdicts: Collection[str]) -> RecordCounts:
@@ -82,26 +84,29 @@ class Destination:
         """Store the events and what they need, all or nothing, and count it in `ledger`."""
         sessions = [session.prepared() for session in reader.take_sessions(final=final)]
         runs = [run.prepared() for run in reader.take_runs(final=final)]
+        artifacts = [artifact.prepared() for artifact in reader.take_artifacts()]
         last_sequences = reader.take_last_sequences()
 
         def body() -> Ledger:
             batch = Ledger()
-            self._lock_counters([*sessions, *runs, *events])
+            self._lock_counters([*sessions, *runs, *events, *artifacts])
             for session in sessions:
                 self._write_session(reader, session, batch)
             for run in runs:
                 self._write_run(reader, run, batch)
             self._write_events(reader, events, last_sequences, batch)
+            self._write_artifacts(artifacts, batch)
             return batch
 
         run_body = transactions.read if self.dry_run else transactions.write
         ledger.add(run_body(self.using, body))
 
-    def _lock_counters(self, records: Iterable[Session | Run | Event]) -> None:
+    def _lock_counters(self, records: Iterable[Session | Run | Event | Artifact]) -> None:
         """As every write does, before it looks: what another import stores now is waited for."""
         if not self.dry_run:
             ids = {r.id if isinstance(r, Session) else r.session_id for r in records}
-            list(SessionSequence.objects.using(self.using).locked(ids))
+            known = [session_id for session_id in ids if session_id is not None]
+            list(SessionSequence.objects.using(self.using).locked(known))
 
     def _write_session(self, reader: LogReader, given: Session, ledger: Ledger) -> None:
         stored = self._stored(Session.objects, given)
@@ -178,6 +183,12 @@ class Destination:
         restoring.check_events(self.using, events, known=self._pretended)
         if not self.dry_run:
             restoring.insert_events(self.using, events, last_sequences)
+
+    def _write_artifacts(self, artifacts: Sequence[Artifact], ledger: Ledger) -> None:
+        new = restoring.new_artifacts(self.using, artifacts, known=self._pretended)
+        if not self.dry_run:
+            Artifact._base_manager.using(self.using).bulk_create(new)
+        ledger.artifacts += RecordCounts(new=len(new), stored=len(artifacts) - len(new))
 
     def _refuse_deleted(self, reader: LogReader, session_id: str) -> None:
         """As an append does; what is restored belongs to the deleted session."""

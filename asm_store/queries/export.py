@@ -72,9 +72,16 @@ class SessionContents:
 
     def artifacts(self) -> Iterator[Artifact]:
         """The registry's rows, soft-deleted ones too, by creation and id."""
-        artifacts = Artifact._base_manager.using(self.using).filter(session_id=self.session.id)
-        for page in pages(artifacts, ARTIFACT_ORDER, PAGE):
-            yield from page
+        return artifacts_of(self.session.id, self.using)
+
+
+def artifacts_of(session_id: str | None, using: str) -> Iterator[Artifact]:
+    """The registry's rows of a session, or of none, by creation and id, page by page."""
+    rows = Artifact._base_manager.using(using)
+    none = session_id is None
+    of_it = rows.filter(session_id__isnull=True) if none else rows.filter(session_id=session_id)
+    for page in pages(of_it, ARTIFACT_ORDER, PAGE):
+        yield from page
 
 
 def read_contents(session_id: str, using: str) -> SessionContents:

@@ -6,25 +6,22 @@ from functools import partial
 from pathlib import Path
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.backends.memory import InMemorySessionStore
-from asm_store.formats import import_paths
-from asm_store.formats.jsonl import dump_sessions
+from asm_store.formats import export_sessions, import_paths
 from asm_store.test import make_event, make_session
 from tests.threads import run_threads
 
 
 def test_the_own_format_by_three_at_once(using: str, tmp_path: Path) -> None:
-    source = InMemorySessionStore()
-    session = source.save_session(make_session())
-    source.append_events([make_event(session) for _ in range(1200)])
+    store = DatabaseSessionStore(using)
+    session = store.save_session(make_session())
+    before = store.append_events([make_event(session) for _ in range(1200)])
     log = tmp_path / "log.jsonl"
-    log.write_bytes(b"".join(dump_sessions(source, [session.id])))
+    export_sessions([session.id], using=using).save(log)
+    store.delete_session(session.id)
 
     reports = run_threads([partial(import_paths, [log], using=using) for _ in range(3)])
 
     assert [file.error for report in reports for file in report.files] == [None] * 3
     assert sum(report.total.events.new for report in reports) == 1200
-    stored = DatabaseSessionStore(using).get_events(session.id)
-    assert [event.to_dict() for event in stored] == [
-        event.to_dict() for event in source.get_events(session.id)
-    ]
+    after = store.get_events(session.id)
+    assert [event.to_dict() for event in after] == [event.to_dict() for event in before]

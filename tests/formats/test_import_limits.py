@@ -85,7 +85,7 @@ class TestFiles:
             "c-prose.jsonl": b"Once upon a time\n",
             "d-other.jsonl": b'{"level": "info", "message": "started"}\n' * 2000,
             "e-headless.jsonl": b'{"type": "summary", "summary": "x", "leafUuid": "y"}\n',
-            "f-newer.jsonl": b'{"format": "asm_store", "version": 2}\n',
+            "f-newer.jsonl": b'{"format": "asm_store", "version": 3}\n',
             "no-log.txt": b"not looked at",
         }
         for name, content in contents.items():
@@ -102,7 +102,7 @@ class TestFiles:
             "c-prose.jsonl": f"no log of a known format ({KNOWN})",
             "d-other.jsonl": f"no log of a known format ({KNOWN})",
             "e-headless.jsonl": "the file holds no session",
-            "f-newer.jsonl": "version 2 of the format; this package reads 1",
+            "f-newer.jsonl": "version 3 of the format; this package reads 1 to 2",
             "missing.jsonl": "cannot be read: No such file or directory",
             "empty": "no .jsonl, .traj, .json file in this directory",
         }

@@ -16,9 +16,8 @@ from asm_store.formats import (
     RecordCounts,
     Skipped,
     Tokens,
-    dump_sessions,
+    export_sessions,
     import_paths,
-    jsonl,
 )
 from asm_store.models import Event, Run, Session, SessionSequence
 from tests.formats.logs import stored
@@ -56,7 +55,7 @@ def fill(store: DatabaseSessionStore) -> list[str]:
 
 
 def dump(store: DatabaseSessionStore, path: Path, session_ids: Iterable[str]) -> None:
-    path.write_bytes(b"".join(dump_sessions(store, session_ids)))
+    export_sessions(session_ids, using=store.using).save(path, overwrite=True)
 
 
 def load(path: Path, using: str, **options: Any) -> FileReport:
@@ -122,22 +121,6 @@ class TestRoundTrip:
         pretended = load(path, using, dry_run=True)
         assert stored(using) == {"sessions": [], "runs": [], "events": []}
         assert load(path, using) == pretended
-
-    def test_a_session_comes_back_page_by_page(
-        self,
-        store: DatabaseSessionStore,
-        using: str,
-        path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setattr(jsonl, "PAGE", 3)
-        store.save_session(Session(id="s", agent_id="a"))
-        store.append_events([Event(type="message_sent", session_id="s") for _ in range(7)])
-        before = stored(using)
-        dump(store, path, ["s"])
-        store.delete_session("s")
-        load(path, using)
-        assert stored(using) == before
 
     def test_a_deleted_session_comes_back_deleted(
         self, store: DatabaseSessionStore, using: str, path: Path
@@ -278,9 +261,15 @@ class TestBroken:
             e1={"record": {**record(path, "e1"), "type": "unheard_of"}},
             e2={"record": {**record(path, "e2"), "sequence_number": None}},
         )
-        with path.open("a") as handle:
-            handle.write('{"kind": "event", "record": 7}\n{"kind": "artifact", "record": {}}\n')
-            handle.write('{"kind": "session", "record": {}, "last_sequence": -1}\n')
+        bad = [
+            '{"kind": "event", "record": 7}',
+            '{"kind": "artifact", "record": {}}',
+            '{"kind": "lamp", "record": {}}',
+            '{"kind": "session", "record": {}, "last_sequence": -1}',
+        ]
+        path.write_text(
+            path.read_text().replace('{"kind": "end"', "\n".join([*bad, '{"kind": "end"']))
+        )
         report = load(path, using)
         assert [skipped.lines for skipped in report.skipped.values()] == [
             (3,),
@@ -288,9 +277,10 @@ class TestBroken:
             (6,),
             (7,),
             (8,),
+            (9,),
         ]
         assert report.skipped["event: sequence_number: is missing."] == Skipped(1, (4,))
-        assert report.skipped["unknown kind 'artifact'"] == Skipped(1, (7,))
+        assert report.skipped["unknown kind 'lamp'"] == Skipped(1, (8,))
         assert report.events == RecordCounts(new=1)
         assert counters(using) == {"s": 3}
 

@@ -54,7 +54,8 @@ class Command(BaseCommand):
         except StorageError as error:
             raise CommandError(f"{error} What was imported before is stored.") from error
         self._print(report, options)
-        if not report.imported or (options["strict"] and report.failed):
+        is_cut_off = any(file.is_cut_off for file in report.files)
+        if not report.imported or is_cut_off or (options["strict"] and report.failed):
             raise CommandError(_failure(report))
 
     def _progress(self, verbosity: int) -> Progress:
@@ -90,7 +91,7 @@ class Command(BaseCommand):
 
 
 def _failure(report: ImportReport) -> str:
-    if report.imported:
+    if report.imported or report.total.sessions.total:
         return f"{_files(len(report.failed))} failed."
     return f"Nothing was imported: {_files(len(report.failed))} failed."
 
@@ -103,7 +104,7 @@ def _file_lines(file: FileReport, verbosity: int) -> Iterator[str]:
     yield f"{file.path} ({file.error or file.format})"
     if file.format is None:
         return
-    kinds = {"sessions": file.sessions, "runs": file.runs, "events": file.events}
+    kinds = _kinds(file)
     counts = (f"{kind} {_counts(count)}" for kind, count in kinds.items())
     yield f"  {'; '.join(counts)}"
     yield f"  tokens: {_tokens(file)}"
@@ -113,14 +114,18 @@ def _file_lines(file: FileReport, verbosity: int) -> Iterator[str]:
 
 
 def _total_lines(total: FileReport) -> Iterator[str]:
-    kinds = {"sessions": total.sessions, "runs": total.runs, "events": total.events}
-    for kind, counts in kinds.items():
+    for kind, counts in _kinds(total).items():
         yield (
             f"  {kind:<9}{counts.new:>9,} new {counts.updated:>9,} updated"
             f"{counts.stored:>9,} stored already"
         )
     yield f"  tokens   {_tokens(total)}"
     yield from _skipped_lines(total)
+
+
+def _kinds(file: FileReport) -> dict[str, RecordCounts]:
+    kinds = {"sessions": file.sessions, "runs": file.runs, "events": file.events}
+    return {**kinds, "artifacts": file.artifacts} if file.artifacts.total else kinds
 
 
 def _counts(counts: RecordCounts) -> str:

@@ -65,7 +65,14 @@ class SessionContents:
         may have been more.
         """
         store = DatabaseSessionStore(using=self.using)
-        yield from store.iter_events_json(self.session.id, before=self.last_sequence + 1)
+        line = b'{"sequence_number":0}'
+        for line in store.iter_events_json(self.session.id, before=self.last_sequence + 1):
+            yield line
+        # A session is deleted as a whole: it was there while its last event was.
+        if self.last_sequence == 0 or json.loads(line)["sequence_number"] < self.last_sequence:
+            self._require_stored()
+
+    def _require_stored(self) -> None:
         stored = Session.objects.using(self.using).filter(id=self.session.id)
         if not transactions.read(self.using, stored.exists):
             raise SessionNotFound(f"session {self.session.id} was deleted while it was read.")

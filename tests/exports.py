@@ -25,6 +25,14 @@ def require_zstd() -> None:
     pytest.importorskip(name, reason="Zstandard is missing")
 
 
+def hide_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the package for Zstandard were missing."""
+    for parent in ("backports", "compression"):
+        monkeypatch.setitem(sys.modules, f"{parent}.zstd", None)
+        # `from backports import zstd` takes it from here, where it was imported before.
+        monkeypatch.delattr(sys.modules.get(parent, sys), "zstd", raising=False)
+
+
 def deep(levels: int = 90) -> Any:
     value: Any = "bottom"
     for level in range(levels):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
@@ -19,7 +18,7 @@ from asm_store.formats.reports import Tally
 from asm_store.models import Event, Session
 from asm_store.test import make_event, make_session
 from tests.cases import EMPTIED_APPS
-from tests.exports import require_zstd
+from tests.exports import hide_zstd, require_zstd
 from tests.formats.logs import question
 
 Compress = Callable[[bytes], bytes]
@@ -252,13 +251,11 @@ class TestCompressed:
 
 
 class TestWithoutZstandard:
-    """The test runs of tox's `noextras` have no package for it; here it is hidden."""
+    """In tox's `noextras` there is none; elsewhere it is hidden."""
 
     @pytest.fixture(autouse=True)
     def hide(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("backports.zstd", "compression.zstd"):
-            monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delattr("backports.zstd", raising=False)
+        hide_zstd(monkeypatch)
 
     def test_a_file_to_read_is_reported(self, load: Load, using: str) -> None:
         report = load(b"\x28\xb5\x2f\xfd and so on")

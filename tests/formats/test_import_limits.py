@@ -104,7 +104,7 @@ class TestFiles:
             "e-headless.jsonl": "the file holds no session",
             "f-newer.jsonl": "version 3 of the format; this package reads 1 to 2",
             "missing.jsonl": "cannot be read: No such file or directory",
-            "empty": "no .jsonl, .traj, .json file in this directory",
+            "empty": "no .jsonl, .jsonl.gz, .jsonl.zst, .traj, .json file in this directory",
         }
         assert Session.objects.using(using).get().id == log.session_id
 

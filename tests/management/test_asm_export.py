@@ -19,7 +19,7 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats import export_sessions, import_paths
 from asm_store.models import Event
 from asm_store.test import make_event, make_session
-from tests.exports import EXTRA_TYPE, empty, fill, held, require_zstd
+from tests.exports import EXTRA_TYPE, empty, fill, held, hide_zstd, require_zstd
 
 ROOT = Path(__file__).parents[2]
 ON_DEFAULT = pytest.mark.django_db(
@@ -304,9 +304,7 @@ class TestFiles:
     def test_without_the_package_for_zstandard(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in ("backports.zstd", "compression.zstd"):
-            monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delattr("backports.zstd", raising=False)
+        hide_zstd(monkeypatch)
         with pytest.raises(CommandError, match=r"pip install 'django-asm-store\[zstd\]'"):
             run("--all", "--output", str(tmp_path / "a.jsonl.zst"))
         assert names(tmp_path) == []

@@ -117,7 +117,7 @@ def pages(rows: QuerySet[Any], order: Order, size: int) -> Iterator[list[Any]]:
     position: tuple[Any, ...] | None = None
     while True:
         wanted = rows if position is None else order.after(rows, position)
-        page: list[Any] = transactions.read(rows.db, partial(list, order.of(wanted)[:size]))
+        page: list[Any] = ask(rows.db, partial(list, order.of(wanted)[:size]))
         if page:
             yield page
         if len(page) < size:

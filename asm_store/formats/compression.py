@@ -87,6 +87,13 @@ class _Decompressed(io.RawIOBase):
         except self._damage as error:
             raise CutOffFileError(f"the compressed file is damaged: {error}") from None
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Backwards it begins anew: meant for going back to the beginning."""
+        return int(self._contents.seek(offset, whence))
+
     def fileno(self) -> int:
         return self._raw.fileno()
 

@@ -166,6 +166,16 @@ class TestCompressed:
         (report,) = import_paths([path], using=using).files
         assert (report.format, report.error) == ("claude-code", None)
 
+    def test_it_can_be_read_again_from_its_beginning(
+        self, tmp_path: Path, export: bytes, compress: Compress
+    ) -> None:
+        path = tmp_path / "log"
+        path.write_bytes(compress(export))
+        with lines.open_log(path) as handle:
+            assert handle.read(1_000) == export[:1_000]
+            handle.seek(0)
+            assert handle.read() == export
+
     @pytest.mark.parametrize("kept", [0.97, 0.5, 0.2])
     def test_what_is_cut_off_is_imported_so_far_and_told(
         self, using: str, load: Load, export: bytes, compress: Compress, kept: float

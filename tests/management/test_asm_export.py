@@ -298,7 +298,8 @@ class TestFiles:
         (part,) = tmp_path.iterdir()
         assert part.name.startswith(".a.jsonl.")
         assert part.suffix == ".part"
-        assert import_paths([tmp_path]).files[0].error == "no .jsonl file in this directory"
+        error = import_paths([tmp_path]).files[0].error or ""
+        assert error.startswith("no .jsonl")
 
     @pytest.mark.usefixtures("filled_default")
     def test_without_the_package_for_zstandard(

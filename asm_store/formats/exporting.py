@@ -19,10 +19,17 @@ from ..queries.paging import checked_id, matching
 from ..queries.search import SessionFilters
 from ..queries.walking import SessionWalk
 from . import files, jsonl
+from .atif_export import trajectory_lines
 from .requests import ExportFormat, ExportRequest
 
+
+def _write_trajectories(request: ExportRequest) -> Iterator[bytes]:
+    return trajectory_lines(request.using, request.session_ids, request.counts)
+
+
 EXPORT_FORMATS: dict[str, ExportFormat] = {
-    "jsonl": ExportFormat(jsonl.write_lines, has_artifacts=True),
+    "jsonl": ExportFormat(jsonl.write_lines, has_artifacts=True, needs_parents=True),
+    "atif": ExportFormat(_write_trajectories),
 }
 
 
@@ -31,7 +38,7 @@ class ExportReport:
     """How many records an export holds, so far.
 
     `without_parent`: how many of the sessions name a parent that does not stand before them,
-    since it is no part of the export. They can be stored only where that parent is stored.
+    since it is no part of the export, and can be imported only where that parent is stored.
     """
 
     sessions: int = 0
@@ -56,6 +63,7 @@ class Export:
         self, rows: QuerySet[Session], format: ExportFormat, include_artifacts: bool, is_all: bool
     ) -> None:
         self._rows = rows
+        self._needs_parents = format.needs_parents
         self._walk = SessionWalk(rows)
         self._request = ExportRequest(self._walk, rows.db, include_artifacts, is_all)
         self._pieces = format.write(self._request)
@@ -66,7 +74,8 @@ class Export:
     @property
     def report(self) -> ExportReport:
         """What was written so far."""
-        return ExportReport(**self._request.counts, without_parent=self._walk.without_parent)
+        without_parent = self._walk.without_parent if self._needs_parents else 0
+        return ExportReport(**self._request.counts, without_parent=without_parent)
 
     def count(self) -> ExportReport:
         """What there is to write, counted by the database; nothing is written."""
@@ -76,13 +85,14 @@ class Export:
         rows, using = self._rows.order_by(), self._rows.db
         chosen = {} if self._request.is_all else {"session_id__in": rows.values("pk")}
         artifacts = Artifact._base_manager.using(using).filter(**chosen)
-        orphans = rows.filter(parent_session_id__isnull=False)
+        children = rows.filter(parent_session_id__isnull=False)
+        orphans = children.exclude(parent_session_id__in=rows.values("pk"))
         return ExportReport(
             rows.count(),
             Run.objects.using(using).filter(**chosen).count(),
             Event.objects.using(using).filter(**chosen).count(),
             artifacts.count() if self._request.include_artifacts else 0,
-            orphans.exclude(parent_session_id__in=rows.values("pk")).count(),
+            orphans.count() if self._needs_parents else 0,
         )
 
     def save(

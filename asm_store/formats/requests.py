@@ -25,7 +25,11 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """How sessions are written: UTF-8 text in pieces of any size, never parting a character."""
+    """How sessions are written: UTF-8 text in pieces of any size, never parting a character.
+
+    `needs_parents`: a session can be imported only where its parent is stored.
+    """
 
     write: Callable[[ExportRequest], Iterator[bytes]]
     has_artifacts: bool = False
+    needs_parents: bool = False

@@ -16,15 +16,11 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.formats import export_sessions, import_paths
-from asm_store.models import Event
-from asm_store.test import make_event, make_session
+from asm_store.formats import ExportReport, export_sessions, import_paths
+from asm_store.test import make_event
 from tests.exports import EXTRA_TYPE, empty, fill, held, hide_zstd, require_zstd
 
 ROOT = Path(__file__).parents[2]
-ON_DEFAULT = pytest.mark.django_db(
-    transaction=True, databases=["default"], available_apps=["asm_store"]
-)
 
 
 class Terminal(StringIO):
@@ -282,18 +278,15 @@ class TestFiles:
         assert path.read_text() == "precious"
         assert names(tmp_path) == ["a.jsonl"]
 
-    @ON_DEFAULT
+    @pytest.mark.usefixtures("filled_default")
     def test_a_killed_export_leaves_nothing_that_looks_whole(self, tmp_path: Path) -> None:
-        store = DatabaseSessionStore()
-        session = store.save_session(make_session())
-        rows = (make_event(session, sequence_number=n + 1) for n in range(30_000))
-        Event.objects.bulk_create(rows, batch_size=90)
         path = tmp_path / "a.jsonl"
-        with start(session.id, "--output", str(path)) as process:
-            while not (parts := list(tmp_path.iterdir())) or not parts[0].stat().st_size:
-                assert process.poll() is None
-            process.send_signal(signal.SIGKILL)
-            process.wait(60)
+        code = (
+            f"import django; django.setup(); import {__name__} as tests; tests.die({str(path)!r})"
+        )
+        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+        died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=False)
+        assert died.returncode == -signal.SIGKILL
         assert not path.exists()
         (part,) = tmp_path.iterdir()
         assert part.name.startswith(".a.jsonl.")
@@ -330,3 +323,32 @@ class TestImportOfWhatWasCutOff:
         out = StringIO()
         call_command("asm_import", str(tmp_path), stdout=out)
         assert "artifacts 4 stored already" in out.getvalue()
+
+
+class TestTrajectories:
+    @pytest.mark.usefixtures("filled")
+    def test_one_for_each_run_that_an_import_knows(self, using: str, tmp_path: Path) -> None:
+        path = tmp_path / "all.jsonl.gz"
+        out, err = run("child", "--using", using, "--format", "atif", "--output", str(path))
+        assert "1 sessions, 3 runs, 2 events" in out
+        assert err == ""
+        documents = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        assert len(documents) == 3
+        empty(using)
+        (report,) = import_paths([path], using=using).files
+        assert (report.format, report.error, report.runs.new) == ("atif", None, 3)
+
+    @pytest.mark.usefixtures("filled_default")
+    def test_they_have_no_artifacts(self) -> None:
+        with pytest.raises(CommandError, match="atif has no place for artifacts"):
+            run("--all", "--format", "atif", "--include-artifacts")
+
+
+def die(path: str) -> None:
+    """Write some of an export, and end as a process that is killed."""
+
+    def kill(report: ExportReport) -> None:
+        if report.events == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    export_sessions(["child"]).save(path, progress=kill)

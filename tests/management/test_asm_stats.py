@@ -10,6 +10,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.database import DatabaseSessionStore
+from asm_store.management.commands.asm_stats import HINT
 from asm_store.test import make_event, make_run, make_session
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -58,7 +59,7 @@ def test_the_table(using: str) -> None:
         "claude    opus          2  3,000      14           0               0  3,014    3.0000",
         "all                     6  9,000      42           0               0  9,042    3.5000",
         "",
-        "2 runs have no price: see docs/costs.md for own prices.",
+        f"2 runs have no price. {HINT}",
     ]
 
 

@@ -22,6 +22,7 @@ TOKENS = {
     "total_tokens": "total",
 }
 HEAD = ("provider", "model", "runs", *TOKENS.values(), "USD")
+HINT = 'ASM_STORE_PRICING sets own prices; pip install "django-asm-store[pricing]" knows others.'
 # The names of providers and models stand left, numbers right.
 NAMES = 2
 
@@ -90,7 +91,7 @@ def _lines(totals: Totals, entries: Sequence[CostEntry]) -> Iterator[str]:
     yield from _table(rows)
     if report["unmapped_runs"]:
         yield ""
-        yield f"{report['unmapped_runs']:,} runs have no price: see docs/costs.md for own prices."
+        yield f"{report['unmapped_runs']:,} runs have no price. {HINT}"
 
 
 def _statuses(counts: dict[str, int]) -> str:

@@ -26,6 +26,7 @@ MODULES = (
     "asm_store.filters",
     "asm_store.pricing",
     "asm_store.artifacts",
+    "asm_store.formats",
     "asm_store.exceptions",
     "asm_store.signals",
     "asm_store.backends.base",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ class TestEvents:
             {**Tokens(4_000, 120, 1_000).to_dict(), "model": MODEL},
         ]
         assert [event.run_id for event in events[:3]] == [None] * 3
+        assert events[1].timestamp == STARTED + timedelta(seconds=2)
 
     def test_a_message_is_one_event_though_two_lines_tell_it(self, parsed: Read) -> None:
         reader, events, _runs = parsed(tide_table())
@@ -164,6 +165,38 @@ class TestEvents:
         assert [line for line in lines if line in originals] == originals
         (search, result) = [event for event in found if event.correlation_id == "ws_1"]
         assert result.metadata == {"original_in": search.id}
+
+    def test_what_the_models_side_does_itself(self, parsed: Read) -> None:
+        log = Rollout("test")
+        log.task("Go")
+        log.item("tool_search_call", call_id="s", arguments={"query": "sea"}, status="completed")
+        log.item("tool_search_output", call_id="s", tools=[{"name": "sound"}])
+        log.item("image_generation_call", id="i", status="failed", revised_prompt="A sail")
+        blocks = [{"type": "input_text", "text": "Ahoy"}]
+        log.item("agent_message", author="pilot", recipient="main", content=blocks)
+        found = [(str(event.type), event.data) for event in parsed(log)[1][3:]]
+        searched = {"tool_name": "tool_search", "tool_call_id": "s"}
+        drawn = {"tool_name": "image_generation", "tool_call_id": "i"}
+        assert found == [
+            ("tool_call_started", {**searched, "tool_input": {"query": "sea"}}),
+            ("tool_call_completed", {**searched, "tool_output": [{"name": "sound"}]}),
+            ("tool_call_started", {**drawn, "tool_input": None}),
+            ("tool_call_failed", {**drawn, "error_message": "failed"}),
+            ("message_sent", {"content": "Ahoy", "role": "agent", "author": "pilot"}),
+        ]
+
+    def test_what_is_no_conversation_is_counted(self, parsed: Read) -> None:
+        log = Rollout("test")
+        log.line("world_state", full=True)
+        log.line("compacted", message="in short")
+        log.item("ghost_snapshot", ghost_commit={"id": "a"})
+        reader, events, _runs = parsed(log)
+        assert kinds(events) == ["session_created"]
+        assert reader.tally.ignored == {
+            "world_state": 1,
+            "compacted": 1,
+            "response_item/ghost_snapshot": 1,
+        }
 
     def test_an_image_is_named_and_its_text_kept(self, parsed: Read) -> None:
         log = Rollout("test")
@@ -364,7 +397,3 @@ class TestSkipped:
         reader, _events, runs = parsed(log)
         assert runs == []
         assert "before the session's first line" in reader.tally.skipped
-
-    def test_the_times_are_the_lines_own(self, parsed: Read) -> None:
-        _reader, events, _runs = parsed(tide_table())
-        assert events[1].timestamp == datetime(2026, 4, 7, 6, 15, 2, tzinfo=UTC)

@@ -14,7 +14,7 @@ def count(name: str) -> models.GeneratedField:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("asm_store", "0003_search")]
+    dependencies = [("asm_store", "0002_search")]
 
     operations = [
         migrations.AddField(

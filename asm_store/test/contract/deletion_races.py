@@ -14,26 +14,35 @@ from .base import ContractCase
 from .workers import SECONDS, race, results
 
 ROUNDS = 2
-# More than any writer gets through before the deletion has its turn.
-MANY = 3000
+# SQLite's queue is not fair: who writes without a pause can keep the deletion out for seconds. So
+# writers that got as far as this wait for it a little, before each further write.
+PATIENCE = 200
+PAUSE = 0.25
 
 
 class DeletionRaces(ContractCase):
     def until_refused(
-        self, write: Callable[[], Any], refusal: type[StoreError], under_way: threading.Event
+        self,
+        write: Callable[[], Any],
+        refusal: type[StoreError],
+        under_way: threading.Event,
+        deleted: threading.Event,
     ) -> list[Any]:
-        """Write until it is refused; tell when the writing is well under way."""
+        """Write until it is refused, as it must be once the deletion has returned."""
         written: list[Any] = []
         try:
-            while len(written) < MANY:
+            while not deleted.is_set():
                 written.append(write())
                 if len(written) == 3:
                     under_way.set()
+                if len(written) > PATIENCE:
+                    deleted.wait(PAUSE)
+            write()
         except refusal:
             return written
         finally:
             under_way.set()
-        raise AssertionError("the deletion had no effect")
+        raise AssertionError("written after the deletion had returned")
 
     def race_deletion(
         self,
@@ -43,15 +52,18 @@ class DeletionRaces(ContractCase):
         delete: Callable[[str], Any],
     ) -> tuple[list[Any], int]:
         """What was written before the deletion, and the latest number as it had returned."""
-        under_way = threading.Event()
+        under_way, deleted = threading.Event(), threading.Event()
 
         def delete_it() -> int:
             under_way.wait(SECONDS)
-            delete(session.pk)
-            return self.make_store().get_latest_sequence(session.pk)
+            try:
+                delete(session.pk)
+                return self.make_store().get_latest_sequence(session.pk)
+            finally:
+                deleted.set()
 
         jobs: list[Callable[[], Any]] = [
-            partial(self.until_refused, write, refusal, under_way) for write in writes
+            partial(self.until_refused, write, refusal, under_way, deleted) for write in writes
         ]
         *written, latest = results(race([*jobs, delete_it]))
         return [value for values in written for value in values], latest

@@ -119,7 +119,9 @@ class ArtifactStore:
         contents.check(content)
         # Content may travel for long: a mistake is told before, and once more under locks after.
         transactions.write(self.using, partial(self._lock_owners, artifact.copied()))
-        saved = contents.save(artifact.key, self.storage, content, artifact.content_type)
+        saved = contents.save(
+            artifact.key, self.storage, content, artifact.content_type, self.using
+        )
         return self._register(artifact, saved)
 
     def _register(self, artifact: Artifact, content: Content) -> Artifact:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -77,6 +78,14 @@ _NO_PRICING: dict[str, Any] = {}
 _pricing: tuple[Any, PricingTable] = (_NO_PRICING, PricingTable())
 
 
+def retention() -> dict[str, Any]:
+    """`ASM_STORE_RETENTION`: fields of `asm_store.maintenance.RetentionPolicy`, by name."""
+    value = getattr(settings, "ASM_STORE_RETENTION", {})
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ImproperlyConfigured("ASM_STORE_RETENTION must be a mapping of names to values.")
+    return dict(value)
+
+
 def _is_type_name(value: object) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= 64 and value.isprintable()
 
@@ -88,4 +97,5 @@ SCALARS = {
     "ASM_STORE_MAX_QUERY_LIMIT": max_query_limit,
     "ASM_STORE_EXTRA_EVENT_TYPES": extra_event_types,
     "ASM_STORE_PRICING": pricing,
+    "ASM_STORE_RETENTION": retention,
 }

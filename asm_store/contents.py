@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -197,15 +198,17 @@ def check(content: object) -> None:
             raise ValidationError("content: the file is closed.")
 
 
-def save(key: str, alias: str, content: Any, content_type: str | None) -> Content:
+def save(key: str, alias: str, content: Any, content_type: str | None, using: str) -> Content:
     """Write the checked content of an artifact, under a name that nothing has ever had.
+
+    The name says whose content it is: that of the database `using`.
 
     What the source's own `read()` raises passes; what else fails is a `StorageError`. Then
     nothing stays in the storage.
     """
     with _rewindable(key, content) as rewindable:
         source = Source(rewindable, rewindable.tell())
-        place = Place(alias, _new_name())
+        place = Place(alias, _new_name(using))
         file = File(io.BufferedReader(source, CHUNK), place.name)
         file.size = source.size()
         file.content_type = content_type  # type: ignore[attr-defined]  # django-storages reads it
@@ -223,11 +226,11 @@ def _save(place: Place, file: File[bytes]) -> Place:
     """Write to `place`, or to where the storage thinks better of it."""
     storage = storages[place.alias]
     name = storage.save(place.name, file, max_length=MAX_NAME_LENGTH)
-    _flush(storage, name)
+    flush(storage, name)
     return Place(place.alias, name)
 
 
-def _flush(storage: Storage, name: str) -> None:
+def flush(storage: Storage, name: str) -> None:
     """A row that survives a power failure must find its content: bring a local file to the disk."""
     if os.name != "posix" or not isinstance(storage, FileSystemStorage):
         return
@@ -240,9 +243,42 @@ def _flush(storage: Storage, name: str) -> None:
             os.close(descriptor)
 
 
-def _new_name() -> str:
+def _new_name(using: str) -> str:
     unique = uuid.uuid4().hex
-    return f"{PREFIX}/{unique[:2]}/{unique}"
+    return f"{_folder(using)}/{unique[:2]}/{unique}"
+
+
+def _folder(using: str) -> str:
+    """Where the contents of one database's artifacts lie: several may share a storage."""
+    return f"{PREFIX}/{using}"
+
+
+def listed(alias: str, using: str) -> Iterator[str]:
+    """The names of all that lies there; nothing where a storage cannot list what it has."""
+    storage = storages[alias]
+    folders = [_folder(using)]
+    while folders:
+        folder = folders.pop()
+        try:
+            deeper, names = storage.listdir(folder)
+        except (NotImplementedError, FileNotFoundError):
+            continue
+        except Exception as error:
+            message = f"The storage {alias!r} could not be listed: {_said(error)}"
+            raise StorageError(message) from error
+        folders += [f"{folder}/{name}" for name in deeper]
+        yield from (f"{folder}/{name}" for name in sorted(names))
+
+
+def modified_at(place: Place) -> datetime | None:
+    """When it was written; None when it is gone."""
+    try:
+        moment: datetime = storages[place.alias].get_modified_time(place.name)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        raise StorageError(f"{place} cannot be asked for its age: {_said(error)}") from error
+    return moment
 
 
 @contextmanager

@@ -23,6 +23,13 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Sessions that have all of these tags, at least one."""
         return self.filter(HasTags(models.F("tags"), tags))
 
+    def tagged_with_none(self, tags: Collection[str]) -> Self:
+        """Sessions that have none of these tags."""
+        rows = self
+        for tag in tags:
+            rows = rows.exclude(HasTags(models.F("tags"), [tag]))
+        return rows
+
     def newest_first(self) -> Self:
         return self.order_by("-created_at", "-id")
 

@@ -136,6 +136,23 @@ class TestPricing:
             conf.pricing()
 
 
+class TestRetention:
+    def test_default(self) -> None:
+        assert conf.retention() == {}
+
+    def test_takes(self) -> None:
+        with override_settings(ASM_STORE_RETENTION={"batch_size": 5}):
+            assert conf.retention() == {"batch_size": 5}
+
+    @pytest.mark.parametrize("value", [None, [], "x", {1: 2}])
+    def test_refuses(self, value: Any) -> None:
+        with (
+            override_settings(ASM_STORE_RETENTION=value),
+            pytest.raises(ImproperlyConfigured, match="ASM_STORE_RETENTION must be"),
+        ):
+            conf.retention()
+
+
 def test_every_setting_is_documented_and_no_other() -> None:
     headings = re.findall(r"^## (\w+)$", DOCUMENTED.read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(["ASM_STORES", *conf.SCALARS])

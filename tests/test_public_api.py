@@ -27,6 +27,7 @@ MODULES = (
     "asm_store.pricing",
     "asm_store.artifacts",
     "asm_store.formats",
+    "asm_store.maintenance",
     "asm_store.exceptions",
     "asm_store.signals",
     "asm_store.backends.base",

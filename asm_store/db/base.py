@@ -3,6 +3,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import InterfaceError
@@ -80,6 +81,24 @@ class BaseOperations:
         with self.connection.cursor() as cursor:
             cursor.execute(f"{sql} {self.share_lock}", parameters)
             return list(cursor.fetchall())
+
+    def now(self) -> datetime | None:
+        """The time of the database's own clock; None where it has none but this machine's."""
+        return None
+
+    def try_lock(self, name: str) -> bool:
+        """Take a lock of this connection at once, or not at all; True where there are none."""
+        return True
+
+    def unlock(self, name: str) -> None:
+        """Give it back; harmless when the connection is another by now."""
+
+    def scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The one value that a statement gives."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            [value] = cursor.fetchone()
+        return value
 
     def classify(self, error: Exception) -> Failure:
         """What the driver's `error` means; Django has wrapped it, but where it is closing."""

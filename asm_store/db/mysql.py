@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import UTC, datetime
+from typing import ClassVar, cast
 
 from django.db import InterfaceError
 
@@ -33,6 +34,17 @@ class MySQLOperations(BaseOperations):
         made_at = self.connection.ops.adapt_datetimefield_value(counter.updated_at)
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [counter.session_id, counter.last_sequence, made_at])
+
+    def now(self) -> datetime:
+        return cast(datetime, self.scalar("SELECT UTC_TIMESTAMP(6)")).replace(tzinfo=UTC)
+
+    # Locks are the server's, not the database's: https://mariadb.com/kb/en/get_lock/
+
+    def try_lock(self, name: str) -> bool:
+        return bool(self.scalar("SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), %s)), 0)", [name]))
+
+    def unlock(self, name: str) -> None:
+        self.scalar("SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), %s)))", [name])
 
     def classify(self, error: Exception) -> Failure:
         code = self.code(error)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from datetime import datetime
+from typing import ClassVar, cast
 
 from .base import BaseOperations, Failure
 
@@ -40,6 +41,17 @@ class PostgreSQLOperations(BaseOperations):
             yield
         finally:
             driver.prepare_threshold = threshold
+
+    def now(self) -> datetime:
+        return cast(datetime, self.scalar("SELECT clock_timestamp()"))
+
+    # https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+
+    def try_lock(self, name: str) -> bool:
+        return bool(self.scalar("SELECT pg_try_advisory_lock(hashtext(%s))", [name]))
+
+    def unlock(self, name: str) -> None:
+        self.scalar("SELECT pg_advisory_unlock(hashtext(%s))", [name])
 
     def classify(self, error: Exception) -> Failure:
         cause = error.__cause__ or error

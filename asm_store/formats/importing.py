@@ -6,7 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..exceptions import StorageError, StoreError, ValidationError
+from ..exceptions import (
+    RunNotFound,
+    SessionNotFound,
+    StorageError,
+    StoreError,
+    ValidationError,
+)
 from ..models import Event
 from . import compression
 from .compression import CutOffFileError
@@ -14,7 +20,7 @@ from .detecting import AUTO, FORMATS, Log, UnknownFileError, detect, reads_docum
 from .lines import Line, Progress, SkippedLineError, UnreadableFileError
 from .reader import LogReader
 from .reports import FileReport, ImportReport, Tally
-from .storing import Destination, Ledger, ParentNotStoredError
+from .storing import Destination, Ledger
 
 LINE_SUFFIX = ".jsonl"
 SUFFIXES = (*(LINE_SUFFIX + compressed for compressed in compression.SUFFIXES), ".traj")
@@ -92,7 +98,7 @@ class _Importer:
         self.left_out = 0
 
     def import_all(self, paths: Sequence[Path]) -> list[FileReport]:
-        """Each file once; one whose parent session comes with a later file, after that."""
+        """Each file once; one that needs what comes with a later file, after that."""
         reports: list[FileReport] = []
         waiting = list(paths)
         while waiting:
@@ -101,7 +107,7 @@ class _Importer:
                 report, error = self._import_file(path)
                 if self._is_no_log(path, error):
                     self.left_out += 1
-                elif isinstance(error, ParentNotStoredError) and not report.sessions.total:
+                elif _may_come_later(report, error):
                     deferred[path] = report
                 else:
                     reports.append(report)
@@ -145,6 +151,12 @@ class _Importer:
         self.destination.write(reader, batch, ledger, final=True)
         if ledger.is_empty and not (reader.is_whole or reader.tally.cut_off):
             raise UnreadableFileError("the file holds no session")
+
+
+def _may_come_later(report: FileReport, error: Exception | None) -> bool:
+    """Whether nothing was stored, for want of a session or a run that another file may have."""
+    is_missing = isinstance(error, SessionNotFound | RunNotFound)
+    return is_missing and not (report.sessions.total or report.events.total)
 
 
 def _events(reader: LogReader, line: Line) -> list[Event]:

@@ -15,7 +15,7 @@ has neither artifacts nor an end.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import copy
 from typing import Any
 
@@ -176,7 +176,7 @@ def write_lines(request: ExportRequest) -> Iterator[bytes]:
     r"""The lines of an export, each ending in `\n`. A session that is deleted before its turn is
     left out; one that is deleted during it is `SessionNotFound`.
     """
-    yield _encoded({"format": FORMAT, "version": VERSION})
+    yield _header()
     for session_id in request.session_ids:
         try:
             contents = read_contents(session_id, request.using)
@@ -186,7 +186,7 @@ def write_lines(request: ExportRequest) -> Iterator[bytes]:
     if request.include_artifacts and request.is_all:
         for artifact in artifacts_of(None, request.using):
             yield _line("artifact", artifact, request)
-    yield _encoded({"kind": "end", **{name: request.counts[name] for name in COUNTS.values()}})
+    yield _end(request.counts)
 
 
 def _session_lines(contents: SessionContents, request: ExportRequest) -> Iterator[bytes]:
@@ -195,7 +195,7 @@ def _session_lines(contents: SessionContents, request: ExportRequest) -> Iterato
         yield _line("run", run, request)
     for line in contents.event_lines():
         request.counts["events"] += 1
-        yield b'{"kind":"event","record":%b}\n' % line[:-1]
+        yield _event_line(line)
     if request.include_artifacts:
         for artifact in contents.artifacts():
             yield _line("artifact", artifact, request)
@@ -205,7 +205,34 @@ def _line(
     kind: str, record: Session | Run | Artifact, request: ExportRequest, **more: int
 ) -> bytes:
     request.counts[COUNTS[kind]] += 1
+    return record_line(kind, record, **more)
+
+
+def record_line(kind: str, record: Session | Run | Artifact, **more: int) -> bytes:
+    """The line of one record."""
     return _encoded({"kind": kind, "record": record.to_dict(), **more})
+
+
+def write_event_lines(lines: Collection[bytes]) -> Iterator[bytes]:
+    """A whole file of events alone, whose sessions and runs are stored, or in other files.
+
+    `lines` are those of `iter_events_json()`.
+    """
+    yield _header()
+    yield from map(_event_line, lines)
+    yield _end({"events": len(lines)})
+
+
+def _header() -> bytes:
+    return _encoded({"format": FORMAT, "version": VERSION})
+
+
+def _event_line(line: bytes) -> bytes:
+    return b'{"kind":"event","record":%b}\n' % line[:-1]
+
+
+def _end(counts: Mapping[str, int]) -> bytes:
+    return _encoded({"kind": "end", **{name: counts.get(name, 0) for name in COUNTS.values()}})
 
 
 def _encoded(line: dict[str, Any]) -> bytes:

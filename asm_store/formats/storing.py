@@ -23,10 +23,6 @@ from .reports import RecordCounts
 R = TypeVar("R", Session, Run)
 
 
-class ParentNotStoredError(SessionNotFound):
-    """The parent session is not stored; it may come with another file."""
-
-
 class Ledger:
     """How the records of one file stood in the store. A record counts once: as it was first."""
 
@@ -127,7 +123,7 @@ class Destination:
         if parent is None or self._is_stored(Session.objects, parent):
             return
         if not reader.parent_is_optional:
-            raise ParentNotStoredError(f"The parent session {parent!r} is not stored.")
+            raise SessionNotFound(f"The parent session {parent!r} is not stored.")
         given.parent_session_id = None
 
     def _write_run(self, reader: LogReader, given: Run, ledger: Ledger) -> None:

@@ -1,0 +1,89 @@
+"""What has lost its owner: the rest of removed sessions, rows and contents of artifacts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from .. import contents
+from ..models import Artifact, Event, Run, Session, SessionSequence
+from ..queries.paging import Order, pages
+from .archive import EventLines
+from .work import Work
+
+BY_SESSION = Order(("session_id",))
+
+
+def remove(rows: QuerySet[Any]) -> int:
+    """Delete rows, without Django's look for what refers to them; how many there were."""
+    return int(rows._raw_delete(rows.db) or 0)
+
+
+def discard_artifacts(using: str, **wanted: Any) -> int:
+    """Delete rows of artifacts; their contents go after the commit."""
+    rows = Artifact._base_manager.using(using).filter(**wanted)
+    places = list(rows.select_for_update().values_list("storage_backend", "storage_ref"))
+    contents.discard_after_commit(using, [contents.Place(*place) for place in places])
+    return remove(rows)
+
+
+def without_session(using: str) -> QuerySet[SessionSequence]:
+    """Counters whose session is gone: the lock, and the sign, of a removal that is not done."""
+    sessions = Session.objects.using(using).filter(pk=OuterRef("session_id"))
+    return SessionSequence.objects.using(using).filter(~Exists(sessions))
+
+
+def clear_orphans(work: Work) -> None:
+    """Finish what a removal that was killed, or a raw delete, left behind."""
+    orphans = without_session(work.using)
+    if work.dry_run:
+        work.add("orphaned_sequences_cleaned", work.read(orphans.count))
+        return
+    for page in pages(orphans.only("session_id"), BY_SESSION, work.size):
+        for counter in page:
+            clear_session(work, counter.session_id)
+            work.add("orphaned_sequences_cleaned", 1)
+
+
+def clear_session(work: Work, session_id: str, *, is_archived: bool = False) -> None:
+    """Delete all that is left of a session without its row, piece by piece.
+
+    Its counter goes last. Until then every piece locks it, as a save of the same id does: a
+    session that somebody stores anew, or restores from an archive, keeps what is there.
+    """
+    is_left = True
+    while is_left:
+        events = Event.objects.using(work.using).of_session(session_id)
+        piece = events.values_list("pk", flat=True)[: work.size]
+        ids: list[str] = work.read(partial(list, piece))
+        archived = None
+        if ids and work.archive is not None and not is_archived:
+            archived = work.archive.store_events(ids)
+        is_left = work.write(partial(_clear_piece, work, session_id, ids, archived))
+        work.check_time()
+
+
+def _clear_piece(
+    work: Work, session_id: str, event_ids: list[str], archived: EventLines | None
+) -> bool:
+    """Whether there may be more."""
+    counters = SessionSequence.objects.using(work.using)
+    list(counters.locked([session_id]))
+    if Session.objects.using(work.using).filter(pk=session_id).exists():
+        return False
+    if event_ids:
+        if archived is not None:
+            archived.check()
+        remove(Event.objects.using(work.using).filter(pk__in=event_ids))
+        return True
+    runs = Run._base_manager.using(work.using)
+    run_ids: list[str] = list(
+        runs.filter(session_id=session_id).values_list("pk", flat=True)[: work.size]
+    )
+    if remove(runs.filter(pk__in=run_ids)):
+        return True
+    discard_artifacts(work.using, session_id=session_id)
+    remove(counters.filter(pk=session_id))
+    return False

@@ -1,0 +1,176 @@
+"""Sessions that are old: first marked as deleted, later removed with all that is theirs.
+
+They are found without locks, by pages of an index, and looked at once more under the locks that
+every write takes, each page in a short transaction: what was used meanwhile stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
+
+from .. import signals
+from ..backends.database import DatabaseSessionStore
+from ..models import Event, Run, Session, SessionSequence
+from ..queries.paging import Order, pages
+from .archive import Fingerprint, fingerprints
+from .orphans import clear_session, discard_artifacts, remove
+from .selecting import disposable, expired
+from .work import Work
+
+BY_USE = Order(("updated_at", "id"))
+BY_DELETION = Order(("deleted_at", "id"))
+# What tells that a session was changed or appended to since it was selected.
+VERSION = (
+    "id", "agent_id", "status", "parent_session_id", "created_at", "updated_at", "deleted_at",
+    "last_sequence", "appended_at",
+)  # fmt: skip
+
+Version = Any  # a named tuple of VERSION
+
+
+def soft_delete(work: Work) -> None:
+    """Mark what is expired; until it is removed it can be restored."""
+    due = expired(work)
+    if work.dry_run:
+        work.add("sessions_soft_deleted", work.read(due.count))
+        return
+    for page in pages(due.values_list(*BY_USE.columns, named=True), BY_USE, work.size):
+        mark = partial(_mark, work, [row.id for row in page])
+        work.add("sessions_soft_deleted", work.write(mark))
+
+
+def _mark(work: Work, ids: list[str]) -> int:
+    _lock(work, ids)
+    still_due = list(expired(work).filter(pk__in=ids).values_list("pk", flat=True))
+    return Session.objects.using(work.using).filter(pk__in=still_due).update(deleted_at=work.now)
+
+
+def _lock(work: Work, ids: Collection[str]) -> None:
+    """Lock sessions as every write does, their counters first: nothing is appended meanwhile."""
+    list(SessionSequence.objects.using(work.using).locked(ids))
+    rows = Session.objects.using(work.using).filter(pk__in=ids).order_by("id")
+    list(rows.select_for_update().values_list("pk"))
+
+
+def hard_delete(work: Work) -> None:
+    """Remove what was soft-deleted long enough ago."""
+    due = disposable(work)
+    if work.dry_run:
+        work.add("sessions_hard_deleted", work.read(due.count))
+        return
+    for page in pages(due.values_list(*BY_DELETION.columns, named=True), BY_DELETION, work.size):
+        for batch in _batches(work, _with_descendants(work, {row.id for row in page})):
+            _remove_batch(work, batch)
+
+
+def _with_descendants(work: Work, ids: set[str]) -> list[Version]:
+    """These sessions and the due ones below them, children before their parents.
+
+    A child whose parent went before it would have lost its parent by the time it is archived.
+    """
+    found = {row.id: row for row in _versions(work, pk=ids)}
+    parents = set(found)
+    while parents:
+        children = list(_versions(work, parent_session_id=parents))
+        parents = {row.id for row in children} - found.keys()
+        found |= {row.id: row for row in children}
+    return sorted(found.values(), key=partial(_depth, found), reverse=True)
+
+
+def _depth(found: Mapping[str, Version], row: Version) -> int:
+    """How many of the found sessions are above this one; those of a circle count once."""
+    above: set[str] = set()
+    parent = row.parent_session_id
+    while parent in found and parent not in above:
+        above.add(parent)
+        parent = found[parent].parent_session_id
+    return len(above)
+
+
+def _versions(work: Work, **wanted: Collection[str]) -> Iterator[Version]:
+    """The due sessions among those whose column has one of the values."""
+    [(column, values)] = wanted.items()
+    counters = SessionSequence.objects.filter(session_id=OuterRef("pk"))
+    rows = disposable(work).annotate(
+        last_sequence=Subquery(counters.values("last_sequence")),
+        appended_at=Subquery(counters.values("updated_at")),
+    )
+    for some in work.operations.slices(sorted(values)):
+        found = rows.filter(**{f"{column}__in": some}).order_by("id")
+        yield from work.read(partial(list, found.values_list(*VERSION, named=True)))
+
+
+def _batches(work: Work, rows: Iterable[Version]) -> Iterator[list[Version]]:
+    """Some sessions at a time, with no more events together than a transaction should delete."""
+    batch: list[Version] = []
+    events = 0
+    for row in rows:
+        count = 0 if _is_large(work, row) else row.last_sequence or 0
+        if batch and (len(batch) == work.size or events + count > work.policy.batch_size):
+            yield batch
+            batch, events = [], 0
+        batch.append(row)
+        events += count
+    if batch:
+        yield batch
+
+
+def _is_large(work: Work, row: Version) -> bool:
+    return (row.last_sequence or 0) > work.policy.batch_size
+
+
+def _remove_batch(work: Work, batch: list[Version]) -> None:
+    archived = None
+    if work.archive is not None:
+        archived = work.archive.store_sessions([row.id for row in batch])
+    removed = work.write(partial(_remove, work, batch, archived))
+    work.add("sessions_hard_deleted", len(removed))
+    for row in removed:
+        if _is_large(work, row):
+            clear_session(work, row.id, is_archived=archived is not None)
+
+
+def _remove(
+    work: Work, batch: list[Version], archived: Mapping[str, Fingerprint] | None
+) -> list[Version]:
+    """Remove those that are as they were when they were selected, and as they are archived.
+
+    Of a large session only its own row: nobody can use it any more, and `clear_session()` removes
+    the rest piece by piece.
+    """
+    ids = [row.id for row in batch]
+    _lock(work, ids)
+    now = {row.id: row for row in _versions(work, pk=ids)}
+    due = [row for row in batch if now.get(row.id) == row]
+    if archived is not None:
+        stored = fingerprints(work.using, ids)
+        due = [row for row in due if row.id in archived and archived[row.id] == stored[row.id]]
+    due_ids = [row.id for row in due]
+    sessions = Session.objects.using(work.using)
+    sessions.filter(parent_session_id__in=due_ids).update(parent_session_id=None)
+    _remove_contents(work, [row.id for row in due if not _is_large(work, row)])
+    remove(sessions.filter(pk__in=due_ids))
+    for pk in due_ids:
+        _tell_after_commit(work, pk)
+    return due
+
+
+def _remove_contents(work: Work, ids: list[str]) -> None:
+    discard_artifacts(work.using, session_id__in=ids)
+    for kind in (Event, Run, SessionSequence):
+        remove(kind._base_manager.using(work.using).filter(session_id__in=ids))
+
+
+def _tell_after_commit(work: Work, session_id: str) -> None:
+    send = partial(
+        signals.session_deleted.send_robust,
+        sender=DatabaseSessionStore,
+        store=DatabaseSessionStore(using=work.using),
+        session_id=session_id,
+    )
+    transaction.on_commit(send, using=work.using, robust=True)

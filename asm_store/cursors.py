@@ -43,10 +43,11 @@ class Listing:
 
     def position(self, cursor: object) -> tuple[Any, ...]:
         """What `cursor()` was given; `InvalidCursor` unless this listing gave the cursor out."""
-        content = _content(cursor)
-        if content[:2] != [VERSION, self._digest()]:
-            raise InvalidCursor("the cursor is of another query, order or filter.")
-        return tuple(_unpacked(value) for value in content[2])
+        known = (VERSION, self._digest())
+        match _content(cursor):
+            case [version, digest, list(position)] if (version, digest) == known:
+                return tuple(_unpacked(value) for value in position)
+        raise InvalidCursor("the cursor is of another query, order or filter.")
 
     def _digest(self) -> str:
         given = {name: _plain(value) for name, value in self.filters.items() if value is not None}
@@ -58,16 +59,15 @@ def _signer() -> signing.Signer:
     return signing.Signer(salt=SALT)
 
 
-def _content(cursor: object) -> list[Any]:
-    """What a cursor holds that was signed here."""
+def _content(cursor: object) -> object:
+    """What a cursor holds that was signed here, though perhaps by another version."""
     if not isinstance(cursor, str) or len(cursor) > MAX_LENGTH:
         raise InvalidCursor("a cursor is a string that a page gave out.")
     try:
-        content: list[Any] = _signer().unsign_object(cursor)
+        return _signer().unsign_object(cursor)
     # A ValueError is of what cannot be encoded: it is not from here.
     except (signing.BadSignature, ValueError):
         raise InvalidCursor("the cursor was not given out here, or was changed.") from None
-    return content
 
 
 def _packed(value: Any) -> Any:

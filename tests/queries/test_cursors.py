@@ -112,6 +112,17 @@ def test_anything_else_is_refused(cursor: Any) -> None:
     assert caught.value.code == "invalid_cursor"
 
 
+@pytest.mark.parametrize(
+    "content", [5, None, "x", {}, {"version": 2}, [], [1], [1, "x", [], 5], [2, {"a": 1}]]
+)
+def test_what_another_version_has_signed_is_refused(content: Any) -> None:
+    digest = LISTING._digest()
+    for signed in (content, [1, digest], [1, digest, "x"], [1, digest, ["x"], content]):
+        cursor = signing.Signer(salt=cursors.SALT).sign_object(signed)
+        with pytest.raises(InvalidCursor, match="another query"):
+            LISTING.position(cursor)
+
+
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     cursor = LISTING.cursor(("x",))
     monkeypatch.setattr(cursors, "VERSION", 2)

@@ -123,7 +123,14 @@ class HasTags(Lookup):
         column, parameters = self.process_lhs(compiler, connection)
         one = f"EXISTS (SELECT 1 FROM json_each({column}) WHERE json_each.value = %s)"  # noqa: S608
         repeated = [value for tag in self.rhs for value in (*parameters, tag)]
-        return f"({' AND '.join([one] * len(self.rhs))})", repeated
+        return _all([one] * len(self.rhs)), repeated
+
+
+def _all(conditions: Sequence[str]) -> str:
+    """All of them, none within more than a few others: SQLite takes 1,000 levels at most."""
+    groups = [conditions[start : start + 50] for start in range(0, len(conditions), 50)]
+    together = " AND ".join(f"({' AND '.join(group)})" for group in groups)
+    return f"({together})"
 
 
 class Looked(Func):

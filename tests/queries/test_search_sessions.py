@@ -23,7 +23,7 @@ from asm_store.exceptions import (
     QueryError,
     StorageError,
 )
-from asm_store.filters import SessionFilterSet
+from asm_store.filters import MAX_VALUES, SessionFilterSet
 from asm_store.models import Run, Session
 from asm_store.queries import SessionPage, asearch_sessions, search_sessions
 from asm_store.queries.search import SESSION_ORDERS, SessionFilters
@@ -169,6 +169,19 @@ def test_tags_are_found_exactly(using: str) -> None:
             assert ids(page.sessions) == [f"s{number:02}"], tags
         assert search_sessions(using=using, tags=[f"{tag}?", tag]).sessions == []
     assert search_sessions(using=using, tags=[]).total_count == len(TAGS) + 1
+
+
+def test_as_many_tags_as_a_list_may_have_are_found(using: str) -> None:
+    tags = [f"tag {number}" for number in range(MAX_VALUES)]
+    save(using, [make_session(id="all", tags=tags), make_session(id="one_less", tags=tags[:-1])])
+    assert ids(search_sessions(using=using, tags=tags).sessions) == ["all"]
+    assert search_sessions(using=using, tags=tags, status="pending").total_count == 1
+
+
+def test_as_many_providers_as_a_list_may_have_are_looked_for(using: str) -> None:
+    save(using, [make_session(id="s1")], [make_run("s1", provider=f"p{MAX_VALUES - 1}")])
+    providers = [f"p{number}" for number in range(MAX_VALUES)]
+    assert ids(search_sessions(using=using, provider=providers).sessions) == ["s1"]
 
 
 def test_what_is_found_is_what_is_stored(using: str) -> None:

@@ -37,8 +37,8 @@ def get_totals(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> 
     `QueryError` for a bad filter, `StorageError` when the database fails.
     """
     alias = database(using)
-    runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    wanted = UsageFilterSet(filters).checked()
+    wanted = UsageFilterSet(filters).checked()  # once: a generator is used up then
+    runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
     sessions, events = _sessions(wanted, alias), _events(wanted, alias)
 
     def body() -> Totals:

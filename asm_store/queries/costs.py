@@ -10,6 +10,7 @@ from operator import or_
 from typing import Any, TypedDict, Unpack
 
 from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import Least
 from django.db.models.lookups import IsNull
 
 from ..filters import UsageFilterSet
@@ -20,6 +21,10 @@ from .paging import ask, async_twin, database, matching
 from .summaries import UNKNOWN, UsageFilters, whole
 
 PAGE = 1_000
+# So many models in one statement: SQLite takes conditions of 1,000 levels at most.
+MODELS = 500
+# A stored cost beyond it counts as it, as a count of tokens does: so each sum is a float.
+MOST = 1e100
 
 # Runs that have used tokens which a price can be applied to; of others only a total is known,
 # which has no price, or nothing was used, which costs nothing.
@@ -33,7 +38,8 @@ SUMS = {
     "unsplit_runs": Count("id", filter=_UNSPLIT),
     "unsplit_tokens": Sum("total_tokens", filter=_UNSPLIT, default=0.0),
     # Last: what comes after a sum takes its name for the sum, no longer for the column.
-    **{name: Sum(name) for name in (*COUNTS, "cost_usd")},
+    **{name: Sum(name) for name in COUNTS},
+    "cost_usd": Sum(Least("cost_usd", MOST)),
 }
 NO_COUNTS = dict.fromkeys(COUNTS, 0)
 
@@ -198,26 +204,22 @@ def _add(
 
 def _runs_of(runs: QuerySet[Run], sources: Mapping[Source, Any]) -> Iterator[dict[str, Any]]:
     """The runs of those models that have to be priced, by pages of a keyset."""
-    if not sources:
-        return
-    wanted = reduce(or_, (_is_of(source) for source in sources))
-    rows = runs.filter(_UNSTORED & _SPLIT & wanted)
-    found = rows.values("id", "provider", "model", "started_at", *COUNTS)
-    page = list(found.order_by("id")[:PAGE])
-    while page:
-        yield from ({**run, "run_count": 1} for run in page)
-        page = list(found.filter(id__gt=page[-1]["id"]).order_by("id")[:PAGE])
+    models = list(sources)
+    for start in range(0, len(models), MODELS):
+        rows = runs.filter(_UNSTORED & _SPLIT & _is_one_of(models[start : start + MODELS]))
+        found = rows.values("id", "provider", "model", "started_at", *COUNTS)
+        page = list(found.order_by("id")[:PAGE])
+        while page:
+            yield from ({**run, "run_count": 1} for run in page)
+            page = list(found.filter(id__gt=page[-1]["id"]).order_by("id")[:PAGE])
 
 
-def _is_of(source: Source) -> Q:
-    """Null has to be asked for by its own name."""
-    named = {"provider": source[0], "model": source[1]}
-    return Q(
-        **{
-            f"{name}__isnull" if value is None else name: value is None or value
-            for name, value in named.items()
-        }
-    )
+def _is_one_of(sources: Iterable[Source]) -> Q:
+    """Neither name is ever null: what has no name has no price that varies."""
+    models: dict[str | None, list[str | None]] = {}
+    for provider, model in sources:
+        models.setdefault(provider, []).append(model)
+    return reduce(or_, (Q(provider=name, model__in=models[name]) for name in models))
 
 
 def _counts(row: Mapping[str, Any]) -> TokenCounts:

@@ -52,8 +52,8 @@ def no_prices_but_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tiered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The price library, in which `tiered` costs twice as much above 1,000 tokens of input, and
-    `dated` twice as much from the fourth second on.
+    """The price library, in which `tiered` costs twice as much above 1,000 tokens of input, as
+    every `tuned-...` does, and `dated` twice as much from the fifth day on.
     """
     library = pytest.importorskip("genai_prices.data_snapshot", reason="genai-prices is missing")
     types = pytest.importorskip("genai_prices.types")
@@ -77,6 +77,8 @@ def tiered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         types.ModelInfo(id=name, match=types.ClauseEquals(name), prices=prices[name])
         for name in prices
     ]
+    tuned = types.ClauseStartsWith("tuned-")
+    models.append(types.ModelInfo(id="tuned", match=tuned, prices=prices["tiered"]))
     provider = types.Provider("openai", "OpenAI", "https://api", models=models)
     library.set_custom_snapshot(library.DataSnapshot([provider], from_auto_update=False))
     yield
@@ -197,6 +199,31 @@ def test_models_with_tiers_and_dates_are_priced_run_by_run(
     assert len(captured) == 1 + -(-len(varying) // 50) + 1
     assert all("OFFSET" not in statement["sql"] for statement in captured)
     assert_same(get_cost_summary(using=using, pricing_table=flat), expected(runs, flat))
+
+
+def test_any_number_of_models_with_tiers_is_priced(using: str, tiered: None) -> None:
+    """Fine-tuned models have names of their own, and no statement takes any number of them."""
+    names = [f"tuned-{number}" for number in range(1_100)]
+    usage = {"input_tokens": 1_500, "output_tokens": 1}
+    runs = [
+        make_run("ses_1", provider=provider, provider_metadata={"model": name}, token_usage=usage)
+        for name in names
+        for provider in ("codex", "openai")
+    ]
+    save(using, runs)
+    found = get_cost_summary(using=using)
+    assert (found.run_count, found.unmapped_runs) == (2_200, 0)
+    assert found.total_cost_usd == pytest.approx(2_200 * 1_501 * 2e-6)
+    assert list(found.by_model) == sorted(names)
+
+
+def test_absurd_costs_break_no_sum(using: str) -> None:
+    absurd = [make_run("ses_1", cost_usd=1.7e308) for _ in range(3)]
+    save(using, [*absurd, make_run("ses_1", provider="claude", cost_usd=1.25)])
+    found = get_cost_summary(using=using)
+    assert found.total_cost_usd == pytest.approx(3e100)
+    assert found.by_provider["claude"] == {"cost_usd": 1.25, "run_count": 1}
+    assert (found.run_count, found.unmapped_runs) == (4, 0)
 
 
 def test_the_database_adds_linear_prices_up(using: str) -> None:

@@ -261,7 +261,7 @@ class FilterForm(forms.Form):
         if isinstance(self.data, MultiValueDict):
             known |= self.other_parameters
         prefix = self.add_prefix("") if self.prefix else ""
-        unknown = [name for name in self.data if name not in known and name.startswith(prefix)]
+        unknown = [name for name in self.data if name not in known and str(name).startswith(prefix)]
         if unknown:
             names = ", ".join(map(shown, unknown))
             raise forms.ValidationError(

@@ -35,16 +35,22 @@ def calculate_cost(
 
     Counts are read from `input_tokens` (without cached ones), `output_tokens`, `cache_read_tokens`
     and `cache_creation_tokens`; what is no finite number >= 0 counts as 0. No tokens cost 0.
-    `at`, an aware time, says of when the library's prices are: None is now. A `pricing_table`
-    that is none: `ValidationError`; a bad ASM_STORE_PRICING: `ImproperlyConfigured`.
+    `at`, an aware time, says of when the library's prices are: None is now. Another argument that
+    is none of these: `ValidationError`; a bad ASM_STORE_PRICING: `ImproperlyConfigured`.
     """
     if not isinstance(token_usage, Mapping):
         raise ValidationError(f"token_usage: expected a mapping, not {type(token_usage).__name__}.")
+    if at is not None and not _has_zone(at):
+        raise ValidationError("at: expected a datetime with a zone.")
     counts = TokenCounts.of(token_usage)
     price = price_for(provider, model, pricing_table)
     if counts.is_empty:
         return 0.0
     return None if price is None else price.cost(counts, at)
+
+
+def _has_zone(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
 
 
 def price_for(

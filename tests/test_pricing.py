@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -138,6 +139,12 @@ class TestTokenUsage:
     def test_names_must_be_strings(self, provider: Any, model: Any) -> None:
         with pytest.raises(ValidationError, match="expected a string"):
             calculate_cost(USAGE, provider, model)
+
+    @pytest.mark.parametrize("at", ["now", 5, datetime(2026, 1, 1), date(2026, 1, 1)])  # noqa: DTZ001
+    def test_the_time_must_have_a_zone(self, at: Any) -> None:
+        for usage in (USAGE, {}):
+            with pytest.raises(ValidationError, match="at: expected a datetime with a zone"):
+                calculate_cost(usage, "claude", "m", at=at)
 
 
 def of_rates(**rates: Any) -> dict[str, Any]:

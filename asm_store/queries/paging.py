@@ -91,17 +91,21 @@ def search(
     """
     chosen = kind(filters, kind._meta.model._base_manager.using(using))
     values = chosen.checked()
-    if order_by not in tuple(orders):  # not in the mapping: it may be anything
-        known = ", ".join(orders)
-        raise QueryError(f"order_by: unknown order {shown(order_by)}; known are {known}.")
+    order = _known_order(orders, order_by)
     listing = Listing(kind._meta.model._meta.db_table, order_by, values)
     return Search(
         chosen.qs,
-        orders[order_by],
+        order,
         listing,
         clean_limit(limit),
         None if cursor is None else listing.position(cursor),
     )
+
+
+def _known_order(orders: Mapping[str, Order], name: object) -> Order:
+    if isinstance(name, str) and name in orders:
+        return orders[name]
+    raise QueryError(f"order_by: unknown order {shown(name)}; known are {', '.join(orders)}.")
 
 
 def matching(kind: type[StrictFilterSet], filters: Mapping[str, Any], using: str) -> QuerySet[Any]:
@@ -143,6 +147,8 @@ def clean_limit(value: object) -> int:
 def database(using: str | None) -> str:
     """The alias to read from: without one, the default store's database."""
     if using is not None:
+        if not isinstance(using, str):
+            raise QueryError(f"using: expected an alias of DATABASES, got {shown(using)}.")
         return using
     alias: str = getattr(default_store, "using", DEFAULT_DB_ALIAS)
     return alias

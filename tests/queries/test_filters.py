@@ -88,11 +88,13 @@ class TestPythonValues:
             {"agent_id__contains": "a"},
             {"page": 2},
             {"": "a"},
+            {5: "a"},
+            {None: "a"},
         ],
     )
-    def test_refuses(self, given: dict[str, Any]) -> None:
+    def test_refuses(self, given: dict[Any, Any]) -> None:
         with pytest.raises(QueryError) as caught:
-            checked(**given)
+            SessionFilterSet(given).checked()
         assert caught.value.code == "query_error"
 
     @pytest.mark.parametrize(

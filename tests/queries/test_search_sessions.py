@@ -43,6 +43,15 @@ TAGS = [
 ]  # fmt: skip
 
 
+class EqualToAll:
+    """No name of an order, whatever it says."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
 def moment(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
@@ -262,6 +271,9 @@ def test_what_can_match_nothing_asks_nothing(using: str) -> None:
         ({"order_by": None}, QueryError),
         ({"order_by": ["created_at_asc"]}, QueryError),
         ({"order_by": 10**5_000}, QueryError),
+        ({"order_by": EqualToAll()}, QueryError),
+        ({"using": 5}, QueryError),
+        ({"using": ["default"]}, QueryError),
         ({"include_total": 1}, QueryError),
         ({"include_total": None}, QueryError),
         ({"agent": "a"}, QueryError),

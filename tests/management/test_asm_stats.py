@@ -114,6 +114,9 @@ def test_filters(using: str, options: list[str], counts: tuple[int, int, int]) -
         (["--since", "yesterday"], "since: 'yesterday' cannot be read"),
         (["--until", "2026-03-03T00:00:00"], "until"),
         (["--session-id", "x" * 300], "session_id"),
+        (["--session-id", ""], "session_id: is empty"),
+        (["--provider", "claude", "--provider", ""], "provider: is empty"),
+        (["--since", ""], "since: is empty"),
         (["--using", "nowhere"], "nowhere"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.test import RequestFactory, override_settings
+from django_filters.views import FilterView
 
 from asm_store.exceptions import InvalidStatus, QueryError, StoreError
 from asm_store.filters import MAX_VALUES, SessionFilterSet, StrictFilterSet
@@ -231,6 +232,24 @@ def sessions_of_team(request: HttpRequest) -> HttpResponse:
     if not chosen.is_valid():
         return HttpResponse(chosen.errors.as_json(), status=400)
     return HttpResponse(",".join(chosen.qs.order_by("id").values_list("id", flat=True)))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["ses_1", "ses_2"]),
+        ("tags=a", ["ses_1"]),
+        ("tags=a&page=1", ["ses_1"]),
+        ("status=x", []),
+        ("tag=a", []),
+    ],
+)
+def test_in_django_filters_own_view(query: str, expected: list[str]) -> None:
+    save("default", make_session(id="ses_1", tags=["a"]), make_session(id="ses_2"))
+    view = FilterView.as_view(model=Session, filterset_class=SessionFilterSet, ordering="id")
+    response = view(RequestFactory().get(f"/sessions?{query}"))
+    assert [session.pk for session in response.context_data["object_list"]] == expected
 
 
 @pytest.mark.django_db

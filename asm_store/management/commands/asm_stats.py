@@ -61,6 +61,9 @@ def _filters(options: dict[str, Any]) -> dict[str, Any]:
     said = QueryDict(mutable=True)
     for name in UsageFilterSet.base_filters:
         values = options[name] if isinstance(options[name], list) else [options[name]]
+        # A form means no restriction by it; a shell, a variable that is not set.
+        if "" in values:
+            raise QueryError(f"{name}: is empty.")
         said.setlist(name, [value for value in values if value is not None])
     return UsageFilterSet(said).checked()
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import DEFAULT_DB_ALIAS
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
 
 from .. import conf
@@ -150,7 +150,11 @@ def database(using: str | None) -> str:
         if not isinstance(using, str):
             raise QueryError(f"using: expected an alias of DATABASES, got {shown(using)}.")
         return using
-    alias: str = getattr(default_store, "using", DEFAULT_DB_ALIAS)
+    alias: str | None = getattr(default_store, "using", None)
+    if alias is None:
+        raise ImproperlyConfigured(
+            "The default store has no database to read from: say which by `using`."
+        )
     return alias
 
 

@@ -327,6 +327,15 @@ def test_without_using_it_reads_the_default_stores_database(using: str) -> None:
         assert ids(search_sessions().sessions) == ["ses_1"]
 
 
+def test_a_default_store_without_a_database_has_nothing_to_search() -> None:
+    stores = {"default": {"BACKEND": "asm_store.backends.memory.InMemorySessionStore"}}
+    with (
+        override_settings(ASM_STORES=stores),
+        pytest.raises(ImproperlyConfigured, match="say which by `using`"),
+    ):
+        search_sessions()
+
+
 def test_an_unknown_database_is_a_mistake_of_the_configuration() -> None:
     with pytest.raises(ImproperlyConfigured, match="nowhere"):
         search_sessions(using="nowhere")

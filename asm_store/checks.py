@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import Error, connections, router
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils.connection import ConnectionDoesNotExist
 
 from . import conf
@@ -144,6 +146,72 @@ def check_packet_size(
             )
             found.append(_message(checks.Warning, "W004", text, hint))
     return found
+
+
+@checks.register(checks.Tags.database)
+def check_tables(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """E004: `migrate` would break off at others' tables, or with --fake-initial take them for ours.
+
+    Django runs it before it migrates a database, and then does not.
+    """
+    found = []
+    for using in databases or ():
+        try:
+            foreign = _foreign_tables(using)
+        except (Error, ImproperlyConfigured):
+            continue  # The database cannot be asked: not for this check to say.
+        if foreign:
+            found.append(_others_tables(using, foreign))
+    return found
+
+
+def _foreign_tables(using: str) -> dict[str, set[str]]:
+    """The tables with names of ours that are not ours, and the names of their columns."""
+    connection = connections[using]
+    introspection = connection.introspection
+    models = apps.get_app_config("asm_store").get_models()
+    ours = [model._meta for model in models if router.allow_migrate_model(using, model)]
+    folded = str.lower if connection.features.ignores_table_name_case else str
+    with connection.cursor() as cursor:
+        known = introspection.table_names(cursor, include_views=True)
+        names = {folded(name): name for name in known}
+        tables = [options.db_table for options in ours if options.db_table in names]
+        if not tables or _is_migrated(using, names):
+            return {}
+        found = {
+            table: {
+                column.name for column in introspection.get_table_description(cursor, names[table])
+            }
+            for table in tables
+        }
+    # A test database can have ours without a migration, as Django makes them from the models.
+    complete = all(
+        found.get(options.db_table, set()) >= {field.column for field in options.concrete_fields}
+        for options in ours
+    )
+    return {} if complete else found
+
+
+def _is_migrated(using: str, tables: Collection[str]) -> bool:
+    recorder = MigrationRecorder(connections[using])
+    recorded = recorder.Migration._meta.db_table in tables
+    return recorded and recorder.migration_qs.filter(app="asm_store").exists()
+
+
+def _others_tables(using: str, tables: Mapping[str, Collection[str]]) -> checks.CheckMessage:
+    alike = "last_sequence" in tables.get("asm_session_sequences", ())
+    owner = "the Elixir store's (EctoSessionStore)" if alike else "somebody else's"
+    text = (
+        f"The database {using!r} has {', '.join(sorted(tables))}, to which no migration of "
+        f"asm_store was applied. They look like {owner}. Nothing was changed."
+    )
+    hint = (
+        "docs/from-elixir.md says how to move the Elixir store's rows over; other tables need "
+        "other names, or this app another database."
+    )
+    return _message(checks.Error, "E004", text, hint)
 
 
 def _options(using: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 from typing import Any, ClassVar, NoReturn
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from django.conf import settings
 from django.test import TransactionTestCase
 
@@ -21,6 +22,17 @@ def require(alias: str) -> str:
     if alias not in settings.DATABASES:
         skip(f"{alias}: {obtain().missing[vendor_of(alias)]}")
     return alias
+
+
+def with_access(alias: str) -> ParameterSet:
+    """A parameter whose test may use, with real commits, this database and no other."""
+    access = pytest.mark.django_db(transaction=True, databases=[alias], available_apps=EMPTIED_APPS)
+    return pytest.param(alias, marks=[access] if alias in settings.DATABASES else [])
+
+
+def only_on(alias: str) -> pytest.MarkDecorator:
+    """For a test whose `using` is this alias alone."""
+    return pytest.mark.parametrize("using", [with_access(alias)], indirect=True)
 
 
 def skip(reason: str) -> NoReturn:

@@ -9,18 +9,12 @@ from django.conf import settings
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from tests.cases import EMPTIED_APPS, require
+from tests.cases import require, with_access
 from tests.databases import ALIASES, tell_child_processes, vendor_of
 from tests.servers import obtain
 
 # Before the test runner gives each database that it makes another name.
 _NAMES = {alias: database["NAME"] for alias, database in settings.DATABASES.items()}
-
-
-def _with_access(alias: str) -> object:
-    """A parameter whose test may use, with real commits, this database and no other."""
-    access = pytest.mark.django_db(transaction=True, databases=[alias], available_apps=EMPTIED_APPS)
-    return pytest.param(alias, marks=[access] if alias in settings.DATABASES else [])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +27,7 @@ def alias(request: pytest.FixtureRequest) -> str:
     return require(request.param)
 
 
-@pytest.fixture(params=map(_with_access, ALIASES))
+@pytest.fixture(params=map(with_access, ALIASES))
 def using(request: pytest.FixtureRequest) -> str:
     """Each database alias in turn; what the test commits there is deleted after it."""
     return require(request.param)

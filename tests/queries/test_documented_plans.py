@@ -13,7 +13,7 @@ import pytest
 from asm_store import queries
 from asm_store.filters import EventFilterSet, RunFilterSet, SessionFilterSet, UsageFilterSet
 from asm_store.queries.search import EVENT_ORDERS, RUN_ORDERS, SESSION_ORDERS
-from tests.cases import EMPTIED_APPS, require
+from tests.cases import only_on
 from tests.queries import plans
 
 USING = "postgresql"
@@ -63,9 +63,8 @@ def test_each_filter_and_order_of_a_query_is_documented(function: str) -> None:
     ]
 
 
-@pytest.mark.django_db(transaction=True, databases=[USING], available_apps=EMPTIED_APPS)
-def test_the_plans_are_those_of_the_page() -> None:
-    require(USING)
+@only_on(USING)
+def test_the_plans_are_those_of_the_page(using: str) -> None:
     plans.fill(USING)
     for function, arguments, plan in DOCUMENTED:
         sql = statements(function, arguments)

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import pytest
 from django.db import connections
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.queries import search_events, search_runs, search_sessions
 from asm_store.queries.search import RUN_ORDERS, SESSION_ORDERS
 from asm_store.test import make_session
-from tests.cases import EMPTIED_APPS, require
+from tests.cases import only_on
 from tests.queries import plans
 
 USING = "postgresql"
@@ -98,9 +97,8 @@ def statements(search: Search, wanted: dict[str, Any]) -> list[str]:
     return [sql for page in pages for sql in plans.sent(USING, page)]
 
 
-@pytest.mark.django_db(transaction=True, databases=[USING], available_apps=EMPTIED_APPS)
-def test_searches_of_large_tables_read_indexes_alone() -> None:
-    require(USING)
+@only_on(USING)
+def test_searches_of_large_tables_read_indexes_alone(using: str) -> None:
     plans.fill(USING)
     for search, questions in ASKED:
         for wanted, index in questions:
@@ -119,17 +117,15 @@ def test_searches_of_large_tables_read_indexes_alone() -> None:
             )
 
 
-@pytest.mark.skipif("postgresql_other" not in connections, reason="needs PostgreSQL")
-@pytest.mark.django_db(databases=["postgresql_other"])
-def test_a_search_is_planned_for_its_values_however_often_it_is_asked() -> None:
+@only_on("postgresql_other")
+def test_a_search_is_planned_for_its_values_however_often_it_is_asked(using: str) -> None:
     """The alias prepares what it has sent a few times, and then one plan may be for all values."""
-    alias = "postgresql_other"
-    store = DatabaseSessionStore(alias)
+    store = DatabaseSessionStore(using)
     session = store.save_session(make_session())
     for _ in range(8):
-        search_sessions(using=alias, agent_id="agent_rare")
+        search_sessions(using=using, agent_id="agent_rare")
         store.get_session(session.id)
-    with connections[alias].cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         prepared = [statement for (statement,) in cursor.fetchall()]
     assert any("asm_sessions" in statement for statement in prepared)

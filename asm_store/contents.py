@@ -114,8 +114,11 @@ class Source(MeasuredFile):
     """What a caller gives to be stored. It is not closed: it is the caller's."""
 
     failure: Exception | None = None  # what reading it raised, which is the caller's to see
+    _end: int | None = None
 
     def _read(self, size: int) -> Any:
+        if self._end is not None:
+            size = min(size, max(0, self._end - self._position))
         try:
             data = super()._read(size)
             if not isinstance(data, bytes | bytearray):
@@ -129,12 +132,22 @@ class Source(MeasuredFile):
         return data
 
     def size(self) -> int:
-        """In bytes; a source that cannot be read is noticed here, before anything is written."""
+        """In bytes, and the end from now on: who writes to the file meanwhile adds nothing.
+
+        A source that cannot be read is noticed here, before anything is written.
+        """
         end = self.seek(0, os.SEEK_END)
         self.seek(0)
-        self.read(1)
+        # An end at 0 of a file that has content is none to rely on.
+        if not self.read(1) or end:
+            self._end = end
         self.seek(0)
         return end
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END and self._end is not None:
+            offset, whence = self._end + offset, os.SEEK_SET
+        return super().seek(offset, whence)
 
     def measure_rest(self) -> None:
         """Read what a storage has not read, or not in order."""

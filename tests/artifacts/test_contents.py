@@ -34,6 +34,16 @@ class Generated:
         return data
 
 
+class Growing(io.BufferedReader):
+    """A log to which its agent writes a line whenever somebody reads it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        with Path(self.name).open("ab") as log:
+            log.write(b"a line\n")
+        return found
+
+
 def standing(content: bytes, position: int) -> io.BytesIO:
     file = io.BytesIO(content)
     file.seek(position)
@@ -94,6 +104,16 @@ class Contents:
         store.put("b", file)
         assert (file.closed, file.read()) == (False, b"")
         assert store.get("b") == b""
+
+    def test_a_file_that_is_written_to_meanwhile(
+        self, store: ArtifactStore, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "agent.log"
+        for content in (LARGE, b""):
+            log.write_bytes(content)
+            with Growing(log.open("rb")) as file:
+                assert store.put("k", file).byte_size == len(content)
+            assert store.get("k") == content
 
     def test_replacing_leaves_one_content(self, store: ArtifactStore) -> None:
         first = store.put("k", LARGE, content_type="text/x", metadata={"a": 1})

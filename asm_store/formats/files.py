@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bina
     """A new file that takes the place of `path` when the block has ended well.
 
     What is written is compressed as the name says. Meanwhile it is a hidden file beside `path`
-    that ends in `.part`, which only a killed process leaves behind.
+    that ends in `.part`, which only a killed process leaves behind. What it replaces passes its
+    permissions on.
     """
     # Through a symbolic link: it is not the link that is replaced.
     target = Path(path).resolve()
@@ -28,6 +30,8 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bina
     part = target.with_name(f".{target.name}.{uuid4().hex[:8]}{PART}")
     try:
         with part.open("xb") as file:
+            if target.exists():
+                shutil.copymode(target, part)
             with compress(file) as writer:
                 yield writer
             file.flush()
@@ -40,6 +44,6 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bina
 
 def _check(target: Path, overwrite: bool) -> None:
     if target.exists() and not target.is_file():
-        raise FileExistsError(f"{target} is not a regular file.")
+        raise OSError(f"{target} is not a regular file.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is there already.")

@@ -51,12 +51,13 @@ def run(*args: str, **options: Any) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def start(*args: str) -> subprocess.Popen[bytes]:
+def start(*args: str, stdout: Any = subprocess.PIPE) -> subprocess.Popen[bytes]:
     """The command in a process of its own, on the tests' databases."""
     command = [sys.executable, "-m", "django", "asm_export", "--skip-checks", *args]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=stdout, stderr=subprocess.PIPE
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -190,6 +191,13 @@ class TestStandardOutput:
             assert process.stderr.read() == b""
             assert process.wait(60) == 141
 
+    def test_a_disk_that_is_full_is_told(self) -> None:
+        with Path("/dev/full").open("wb") as full, start("--all", stdout=full) as process:
+            assert process.stderr is not None
+            told = "CommandError: Standard output cannot be written: No space left on device\n"
+            assert process.stderr.read().decode() == told
+            assert process.wait(60) == 1
+
 
 class TestFiles:
     @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
@@ -237,8 +245,10 @@ class TestFiles:
         with pytest.raises(CommandError, match=r"a.jsonl is there already\. --force replaces"):
             run("--all", "--output", str(path))
         assert path.read_text() == "precious"
+        path.chmod(0o600)
         run("--all", "--output", str(path), "--force")
         assert path.read_text("utf-8") == expected(include_deleted=True)
+        assert path.stat().st_mode & 0o777 == 0o600
 
     @pytest.mark.usefixtures("filled_default")
     def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
@@ -253,7 +263,7 @@ class TestFiles:
     def test_only_a_regular_file_is_replaced(self, tmp_path: Path, force: list[str]) -> None:
         os.mkfifo(tmp_path / "pipe")
         for path in (tmp_path, tmp_path / "pipe", Path(os.devnull)):
-            with pytest.raises(CommandError, match="is not a regular file"):
+            with pytest.raises(CommandError, match=r"is not a regular file\.$"):
                 run("--all", "--output", str(path), *force)
         with pytest.raises(CommandError, match="cannot be written: No such file or directory"):
             run("--all", "--output", str(tmp_path / "no" / "folder"), *force)

@@ -119,6 +119,9 @@ class Command(BaseCommand):
         except BrokenPipeError:
             _forget_stdout()
             sys.exit(PIPE_CLOSED)
+        except OSError as error:
+            _forget_stdout()
+            raise CommandError(f"Standard output cannot be written: {error.strerror}") from error
         self._tell_of_parents(export.report, options)
 
     def _write_piece(self, piece: bytes) -> None:

@@ -37,8 +37,8 @@ EXPORT_FORMATS: dict[str, ExportFormat] = {
 class ExportReport:
     """How many records an export holds, so far.
 
-    `without_parent`: how many of the sessions name a parent that does not stand before them,
-    since it is no part of the export, and can be imported only where that parent is stored.
+    `without_parent`: how many of the sessions name a parent that is no part of the export, and
+    can be imported only where that parent is stored.
     """
 
     sessions: int = 0

@@ -6,21 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..exceptions import (
-    RunNotFound,
-    SessionNotFound,
-    StorageError,
-    StoreError,
-    ValidationError,
-)
-from ..models import Event
+from ..exceptions import StorageError, StoreError, ValidationError
+from ..models import Event, Session
 from . import compression
 from .compression import CutOffFileError
 from .detecting import AUTO, FORMATS, Log, UnknownFileError, detect, reads_documents
 from .lines import Line, Progress, SkippedLineError, UnreadableFileError
 from .reader import LogReader
 from .reports import FileReport, ImportReport, Tally
-from .storing import Destination, Ledger
+from .storing import LACKING, Destination, Ledger
 
 LINE_SUFFIX = ".jsonl"
 SUFFIXES = (*(LINE_SUFFIX + compressed for compressed in compression.SUFFIXES), ".traj")
@@ -96,25 +90,58 @@ class _Importer:
         # The paths that somebody gave, not found in a directory.
         self.named: frozenset[Path] = frozenset()
         self.left_out = 0
+        # Of the files that are to be begun again: what they have brought so far.
+        self._ledgers: dict[Path, Ledger] = {}
 
     def import_all(self, paths: Sequence[Path]) -> list[FileReport]:
-        """Each file once; one that needs what comes with a later file, after that."""
+        """Each file once; one that lacks what others may bring is begun again after them."""
         reports: list[FileReport] = []
         waiting = list(paths)
+        were_expected = False
         while waiting:
             deferred: dict[Path, FileReport] = {}
             for path in waiting:
                 report, error = self._import_file(path)
                 if self._is_no_log(path, error):
                     self.left_out += 1
-                elif _may_come_later(report, error):
+                elif isinstance(error, LACKING):
                     deferred[path] = report
                 else:
                     reports.append(report)
             if len(deferred) == len(waiting):
-                return reports + list(deferred.values())
+                if were_expected or not self._store_those_expected(deferred):
+                    return reports + list(deferred.values())
+                were_expected = True
             waiting = list(deferred)
         return reports
+
+    def _store_those_expected(self, paths: Iterable[Path]) -> bool:
+        """Store the files that have all the parents they need among them, each session without a
+        parent that is still to come; whether there are any. It gets it when it is read again.
+        """
+        families = {path: self._parents_in(path) for path in paths}
+        while True:
+            expected = {pk for parents in families.values() for pk in parents}
+            needed = {pk for parents in families.values() for pk in parents.values() if pk}
+            missing = self.destination.missing_sessions(needed - expected)
+            if not missing:
+                break
+            families = {
+                path: parents
+                for path, parents in families.items()
+                if missing.isdisjoint(parents.values())
+            }
+        self.destination.expected = frozenset(expected)
+        for path in families:
+            self._import_file(path)
+        self.destination.expected = frozenset()
+        return bool(families)
+
+    def _parents_in(self, path: Path) -> dict[str, str | None]:
+        """The sessions of a log that could be read before, each with its parent."""
+        log = detect(path, self.format)
+        sessions = _sessions_in(log, log.reader_class(Tally()))
+        return {session.pk: session.parent_session_id for session in sessions}
 
     def _is_no_log(self, path: Path, error: Exception | None) -> bool:
         """Whether this is some other JSON file that happens to lie in the directory."""
@@ -122,7 +149,8 @@ class _Importer:
         return guessed and isinstance(error, UnknownFileError)
 
     def _import_file(self, path: Path) -> tuple[FileReport, Exception | None]:
-        ledger = Ledger()
+        ledger = self._ledgers.pop(path, None) or Ledger()
+        ledger.begin_again(dry_run=self.destination.dry_run)
         reader: LogReader | None = None
         error: Exception | None = None
         try:
@@ -136,6 +164,8 @@ class _Importer:
             raise
         except (UnreadableFileError, StoreError, OSError) as caught:
             error = caught
+        if isinstance(error, LACKING) or self.destination.expected:
+            self._ledgers[path] = ledger
         return _report(path, reader, error, ledger), error
 
     def _store(self, log: Log, reader: LogReader, ledger: Ledger) -> None:
@@ -151,12 +181,6 @@ class _Importer:
         self.destination.write(reader, batch, ledger, final=True)
         if ledger.is_empty and not (reader.is_whole or reader.tally.cut_off):
             raise UnreadableFileError("the file holds no session")
-
-
-def _may_come_later(report: FileReport, error: Exception | None) -> bool:
-    """Whether nothing was stored, for want of a session or a run that another file may have."""
-    is_missing = isinstance(error, SessionNotFound | RunNotFound)
-    return is_missing and not (report.sessions.total or report.events.total)
 
 
 def _events(reader: LogReader, line: Line) -> list[Event]:
@@ -185,15 +209,21 @@ def _storable(event: Event, reader: LogReader, number: int) -> Event | None:
     return _storable(event, reader, number)
 
 
-def _refuse_broken(log: Log, reader: LogReader) -> None:
-    """`UnreadableFileError` when anything in the file would be skipped; nothing is stored."""
+def _sessions_in(log: Log, reader: LogReader) -> Iterator[Session]:
+    """Read the log to its end, and nothing is stored."""
     for line in log.lines(reader):
         _events(reader, line)
+        yield from reader.take_sessions(final=False)
         # Taken so that they are not kept until the end of a large file.
-        reader.take_sessions(final=False)
         reader.take_runs(final=False)
         reader.take_artifacts()
         reader.take_last_sequences()
+
+
+def _refuse_broken(log: Log, reader: LogReader) -> None:
+    """`UnreadableFileError` when anything in the file would be skipped; nothing is stored."""
+    for _session in _sessions_in(log, reader):
+        pass
     reader.finish()
     problems = [] if reader.tally.cut_off is None else [reader.tally.cut_off]
     if skipped := reader.tally.skipped:

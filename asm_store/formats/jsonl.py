@@ -7,9 +7,9 @@
     {"kind": "artifact", "record": {...}}
     {"kind": "end", "sessions": 1, "runs": 1, "events": 1, "artifacts": 1}
 
-`record` is what `to_dict()` gives. A session stands before its runs, its parent before it, a run
-before its events; `last_sequence` is the latest number that the session has given out. Version 1
-has neither artifacts nor an end.
+`record` is what `to_dict()` gives. A session stands before its runs, its parent before it (unless
+parents go round in a circle), a run before its events; `last_sequence` is the latest number that
+the session has given out. Version 1 has neither artifacts nor an end.
 """
 
 from __future__ import annotations

@@ -29,11 +29,12 @@ def check_events(using: str, events: Sequence[Event], *, known: Collection[str] 
 
 
 def _require_sessions(using: str, ids: Collection[str]) -> None:
-    if missing := _not_stored(Session, using, ids):
+    if missing := not_stored(Session, using, ids):
         raise SessionNotFound(f"The session {min(missing)!r} is not stored.")
 
 
-def _not_stored(kind: type[Record], using: str, ids: Collection[str]) -> set[str]:
+def not_stored(kind: type[Record], using: str, ids: Collection[str]) -> set[str]:
+    """Those of the ids that no record of this kind has."""
     rows = kind._base_manager.using(using)
     slices = get_operations(using).slices(sorted(ids))
     stored = (pk for some in slices for pk in rows.filter(pk__in=some).values_list("pk", flat=True))
@@ -99,10 +100,10 @@ def new_artifacts(
     `known` are the ids of sessions and runs that count as stored.
     """
     given = {artifact.id: artifact for artifact in artifacts}
-    new = [given[pk] for pk in sorted(_not_stored(Artifact, using, given))]
+    new = [given[pk] for pk in sorted(not_stored(Artifact, using, given))]
     _require_sessions(using, {row.session_id for row in new if row.session_id}.difference(known))
     runs = {row.run_id for row in new if row.run_id}.difference(known)
-    if missing := _not_stored(Run, using, runs):
+    if missing := not_stored(Run, using, runs):
         raise _run_not_stored(missing)
     _check_keys(using, new)
     return new

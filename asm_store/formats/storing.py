@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from django.db.models import Manager
@@ -11,6 +12,7 @@ from ..backends import transactions
 from ..backends.database import DatabaseSessionStore
 from ..exceptions import (
     EventConflict,
+    RunNotFound,
     SessionDeleted,
     SessionNotFound,
     ValidationError,
@@ -21,6 +23,10 @@ from .reader import LogReader
 from .reports import RecordCounts
 
 R = TypeVar("R", Session, Run)
+
+
+# What is not stored, and may come with another file: a parent, the session or run of events.
+LACKING = (SessionNotFound, RunNotFound)
 
 
 class Ledger:
@@ -43,6 +49,12 @@ class Ledger:
     @property
     def runs(self) -> RecordCounts:
         return _counted(self._runs.values())
+
+    def begin_again(self, *, dry_run: bool) -> None:
+        """Before the file is read once more: what it has brought will be found stored then."""
+        events, artifacts = (0, 0) if dry_run else (self.events.new, self.artifacts.new)
+        self.events = RecordCounts(new=events, stored=-events)
+        self.artifacts = RecordCounts(new=artifacts, stored=-artifacts)
 
     def note(self, record: Session | Run, *, stored: bool, changed: bool) -> None:
         seen = self._sessions if isinstance(record, Session) else self._runs
@@ -73,6 +85,8 @@ class Destination:
         # What a dry run would have stored by now, for the records that refer to it.
         self._pretended: set[str] = set()
         self._deleted: set[str] = set()
+        # Sessions that this import will bring: their children may be stored without them first.
+        self.expected: frozenset[str] = frozenset()
 
     def write(
         self, reader: LogReader, events: Sequence[Event], ledger: Ledger, *, final: bool
@@ -95,7 +109,17 @@ class Destination:
             return batch
 
         run_body = transactions.read if self.dry_run else transactions.write
-        ledger.add(run_body(self.using, body))
+        try:
+            ledger.add(run_body(self.using, body))
+        except LACKING:
+            self._pretended.difference_update(record.pk for record in (*sessions, *runs))
+            raise
+
+    def missing_sessions(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that are not stored."""
+        return transactions.read(
+            self.using, partial(restoring.not_stored, Session, self.using, ids)
+        ).difference(self._pretended)
 
     def _lock_counters(self, records: Iterable[Session | Run | Event | Artifact]) -> None:
         """As every write does, before it looks: what another import stores now is waited for."""
@@ -122,7 +146,7 @@ class Destination:
         parent = given.parent_session_id
         if parent is None or self._is_stored(Session.objects, parent):
             return
-        if not reader.parent_is_optional:
+        if not reader.parent_is_optional and parent not in self.expected:
             raise SessionNotFound(f"The parent session {parent!r} is not stored.")
         given.parent_session_id = None
 
@@ -156,13 +180,13 @@ class Destination:
         last_sequences: Mapping[str, int],
         ledger: Ledger,
     ) -> None:
-        given = {event.id: event for event in events}
+        given = {event.id: event for event in reversed(events)}  # the first of an id counts
         rows = Event.objects.using(self.using).filter(pk__in=given)
         stored = dict(rows.values_list("pk", "session_id"))
         for event_id, session_id in stored.items():
             if given[event_id].session_id != session_id:
                 raise EventConflict(f"The event {event_id!r} is stored under another session.")
-        new = [event for event_id, event in given.items() if event_id not in stored]
+        new = [event for event_id, event in reversed(given.items()) if event_id not in stored]
         if reader.keeps_numbers:
             self._restore(new, last_sequences)
         elif new:

@@ -22,14 +22,15 @@ Row = Any  # a named tuple of COLUMNS
 class SessionWalk:
     """The ids of `rows`, by creation and id, but a parent before its children; for one iteration.
 
-    They are read page by page, with nothing open between the pages. Of those behind it the walk
-    remembers nothing, only which ones it has taken before their turn.
+    Where parents go round in a circle, one of them comes before its parent. They are read page by
+    page, with nothing open between the pages. Of those behind it the walk remembers nothing, only
+    which ones it has taken before their turn.
     """
 
     def __init__(self, rows: QuerySet[Session]) -> None:
         self._rows = rows.values_list(*COLUMNS, named=True)
         self._ahead: set[str] = set()
-        # How many sessions name a parent that was not there before them.
+        # How many sessions name a parent that is not among the rows.
         self.without_parent = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -48,10 +49,12 @@ class SessionWalk:
         parent_id = walked.parent_session_id
         while parent_id is not None:
             parent = (parents or self._found({parent_id})).get(parent_id)
-            if parent is None or parent_id in (walked.id, *ancestors):
+            if parent is None:
                 self.without_parent += 1
                 break
-            if ORDER.position(parent) < ORDER.position(walked) or parent_id in self._ahead:
+            is_circle = parent_id in (walked.id, *ancestors)
+            is_behind = ORDER.position(parent) < ORDER.position(walked)
+            if is_circle or is_behind or parent_id in self._ahead:
                 break
             ancestors.append(parent_id)
             parents, parent_id = {}, parent.parent_session_id

@@ -45,16 +45,16 @@ def trajectory_lines(
     r"""The trajectories of the sessions, one in each line, which ends in `\n`.
 
     What was written is counted in `counts`: `sessions`, `runs`, `events`. A session that is gone
-    by its turn is left out.
+    by its turn is left out; one that is deleted during it is `SessionNotFound`.
     """
     for session_id in session_ids:
-        try:
-            for document in trajectories(using, session_id):
-                counts["runs"] += 1
-                counts["events"] += sum(len(notes_of(step)) for step in document["steps"])
-                yield ENCODER.encode(document).encode() + b"\n"
-        except SessionNotFound:
+        session = _stored_session(using, session_id)
+        if session is None:
             continue
+        for document in _trajectories(using, session):
+            counts["runs"] += 1
+            counts["events"] += sum(len(notes_of(step)) for step in document["steps"])
+            yield ENCODER.encode(document).encode() + b"\n"
         counts["sessions"] += 1
 
 
@@ -62,21 +62,32 @@ def trajectories(using: str, session_id: str) -> Iterator[dict[str, Any]]:
     """The session's runs in the order of their first events, each as a JSON-ready trajectory.
 
     A trajectory is in memory whole. Events without a run stand in the trajectory of the run before
-    them (the first ones in the first). `SessionNotFound` when there is no such session,
-    `StorageError` when the database fails. Nothing is open between two trajectories.
+    them (the first ones in the first). `SessionNotFound` when there is no such session, or no
+    longer, `StorageError` when the database fails. Nothing is open between two trajectories.
     """
-    sessions = Session.objects.using(using).filter(pk=session_id)
-    session = transactions.read(using, sessions.first)
+    session = _stored_session(using, session_id)
     if session is None:
         raise SessionNotFound(f"There is no session {session_id!r}.")
-    events = Event.objects.using(using).filter(session_id=session_id)
+    yield from _trajectories(using, session)
+
+
+def _stored_session(using: str, session_id: str) -> Session | None:
+    rows = Session.objects.using(using).filter(pk=session_id)
+    return transactions.read(using, rows.first)
+
+
+def _trajectories(using: str, session: Session) -> Iterator[dict[str, Any]]:
+    events = Event.objects.using(using).filter(session_id=session.pk)
     for run_id, owned in transactions.read(
-        using, partial(_owned_events, using, session_id, events)
+        using, partial(_owned_events, using, session.pk, events)
     ):
         runs = Run.objects.using(using).filter(pk=run_id)
         run = None if run_id is None else transactions.read(using, runs.first)
-        if run is not None or run_id is None:
-            yield _trajectory(session, run, _in_order(owned))
+        document = _trajectory(session, run, _in_order(owned))
+        # A session is deleted as a whole: what was read is whole while it is there.
+        if _stored_session(using, session.pk) is None:
+            raise SessionNotFound(f"session {session.pk} was deleted while it was read.")
+        yield document
 
 
 def _owned_events(

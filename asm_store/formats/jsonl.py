@@ -53,7 +53,7 @@ class JsonLinesReader(LogReader):
         self._last_sequences: dict[str, int] = {}
         # How many lines of each kind the export has had so far.
         self._counts: Counter[str] = Counter()
-        self._lacks_end = self._has_ended = False
+        self._has_begun = self._lacks_end = self._has_ended = False
 
     @classmethod
     def recognises(cls, record: Mapping[str, Any]) -> bool:
@@ -68,6 +68,8 @@ class JsonLinesReader(LogReader):
         if self.recognises(line.record):
             self._begin(line.record)
             return []
+        if not self._has_begun:
+            raise SkippedLineError("before the header, which names the version")
         if kind == "end":
             self._end(line.record)
             return []
@@ -86,7 +88,7 @@ class JsonLinesReader(LogReader):
         version = _known_version(header)
         self.finish()
         self._counts.clear()
-        self._lacks_end = version >= FIRST_VERSION_WITH_END
+        self._has_begun, self._lacks_end = True, version >= FIRST_VERSION_WITH_END
         self._has_ended = self.is_whole = False
 
     def _end(self, line: Mapping[str, Any]) -> None:

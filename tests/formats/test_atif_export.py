@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import SessionNotFound
-from asm_store.formats import RecordCounts, import_paths
+from asm_store.formats import RecordCounts, export_sessions, import_paths
 from asm_store.formats.atif_export import trajectories, trajectory_lines
 from asm_store.formats.atif_steps import STEP_TYPES
 from asm_store.formats.drafts import key_of
@@ -252,6 +252,18 @@ class TestDocument:
         path.write_bytes(b"".join(lines))
         assert import_log(path, tmp_path, using).format == "atif"
         assert (conversation(using), totals(using)) == before
+
+    def test_a_session_that_is_deleted_meanwhile_is_an_error(self, using: str) -> None:
+        store = DatabaseSessionStore(using)
+        for name in ("a", "b"):
+            store.save_session(make_session(id=name))
+            for _ in range(2):
+                store.append_event(make_event(name, run_id=store.save_run(make_run(name)).id))
+        lines = iter(export_sessions(["a", "b"], using=using, format="atif"))
+        next(lines)
+        store.delete_session("a")
+        with pytest.raises(SessionNotFound, match="a was deleted while it was read"):
+            list(lines)
 
     def test_an_unknown_session(self, using: str) -> None:
         with pytest.raises(SessionNotFound):

@@ -109,6 +109,20 @@ class TestOwnFormat:
             "there are 1 sessions, 0 runs, 599 events, 0 artifacts"
         )
 
+    @pytest.mark.parametrize("whole_one_after_it", [False, True])
+    def test_what_stands_before_a_header_is_of_no_known_version(
+        self, load: Load, export: bytes, *, whole_one_after_it: bool
+    ) -> None:
+        headless = export[export.index(b"\n") + 1 :]
+        nothing = b'{"format":"asm_store","version":2}\n'
+        nothing += b'{"kind":"end","sessions":0,"runs":0,"events":0,"artifacts":0}\n'
+        report = load(headless + nothing * whole_one_after_it, format="jsonl")
+        assert report.error == (None if whole_one_after_it else "the file holds no session")
+        ((reason, skipped),) = report.skipped.items()
+        assert reason == "before the header, which names the version"
+        assert skipped.count == headless.count(b"\n")
+        assert report.sessions.total == 0
+
     @pytest.mark.parametrize("end", [b'{"kind": "end"}\n', b'{"kind": "end", "events": "many"}\n'])
     def test_an_end_that_says_nothing(self, load: Load, export: bytes, end: bytes) -> None:
         report = load(b"".join([*export.splitlines(keepends=True)[:-1], end]))

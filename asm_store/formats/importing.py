@@ -139,9 +139,12 @@ class _Importer:
 
     def _parents_in(self, path: Path) -> dict[str, str | None]:
         """The sessions of a log that could be read before, each with its parent."""
-        log = detect(path, self.format)
-        sessions = _sessions_in(log, log.reader_class(Tally()))
-        return {session.pk: session.parent_session_id for session in sessions}
+        try:
+            log = detect(path, self.format)
+            sessions = _sessions_in(log, log.reader_class(Tally()))
+            return {session.pk: session.parent_session_id for session in sessions}
+        except (UnreadableFileError, OSError):
+            return {}  # it has changed meanwhile: importing it tells how
 
     def _is_no_log(self, path: Path, error: Exception | None) -> bool:
         """Whether this is some other JSON file that happens to lie in the directory."""
@@ -180,7 +183,8 @@ class _Importer:
         batch += reader.finish()
         self.destination.write(reader, batch, ledger, final=True)
         if ledger.is_empty and not (reader.is_whole or reader.tally.cut_off):
-            raise UnreadableFileError("the file holds no session")
+            problems = ["the file holds no session", *_bad_lines(reader.tally)]
+            raise UnreadableFileError(", ".join(problems))
 
 
 def _events(reader: LogReader, line: Line) -> list[Event]:
@@ -226,12 +230,17 @@ def _refuse_broken(log: Log, reader: LogReader) -> None:
         pass
     reader.finish()
     problems = [] if reader.tally.cut_off is None else [reader.tally.cut_off]
-    if skipped := reader.tally.skipped:
-        count = sum(lines.count for lines in skipped.values())
-        reasons = "; ".join(f"{reason}{lines}" for reason, lines in skipped.items())
-        problems.append(f"bad lines: {count} ({reasons})")
-    if problems:
+    if problems := [*problems, *_bad_lines(reader.tally)]:
         raise UnreadableFileError(f"nothing stored, {'; '.join(problems)}")
+
+
+def _bad_lines(tally: Tally) -> list[str]:
+    """What to tell of the lines that were skipped, if any were."""
+    if not tally.skipped:
+        return []
+    count = sum(lines.count for lines in tally.skipped.values())
+    reasons = "; ".join(f"{reason}{lines}" for reason, lines in tally.skipped.items())
+    return [f"bad lines: {count} ({reasons})"]
 
 
 def _report(

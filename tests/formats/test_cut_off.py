@@ -117,9 +117,11 @@ class TestOwnFormat:
         nothing = b'{"format":"asm_store","version":2}\n'
         nothing += b'{"kind":"end","sessions":0,"runs":0,"events":0,"artifacts":0}\n'
         report = load(headless + nothing * whole_one_after_it, format="jsonl")
-        assert report.error == (None if whole_one_after_it else "the file holds no session")
         ((reason, skipped),) = report.skipped.items()
         assert reason == "before the header, which names the version"
+        bad = f"bad lines: {skipped.count} ({reason}{skipped})"
+        told = None if whole_one_after_it else f"the file holds no session, {bad}"
+        assert report.error == told
         assert skipped.count == headless.count(b"\n")
         assert report.sessions.total == 0
 

@@ -86,6 +86,7 @@ class TestFiles:
             "d-other.jsonl": b'{"level": "info", "message": "started"}\n' * 2000,
             "e-headless.jsonl": b'{"type": "summary", "summary": "x", "leafUuid": "y"}\n',
             "f-newer.jsonl": b'{"format": "asm_store", "version": 3}\n',
+            "g-newer.json": b'{"schema_version": "ATIF-v2.0", "steps": []}',
             "no-log.txt": b"not looked at",
         }
         for name, content in contents.items():
@@ -103,6 +104,8 @@ class TestFiles:
             "d-other.jsonl": f"no log of a known format ({KNOWN})",
             "e-headless.jsonl": "the file holds no session",
             "f-newer.jsonl": "version 3 of the format; this package reads 1 to 2",
+            "g-newer.json": "the file holds no session, bad lines: 1 "
+            "(ATIF version 'ATIF-v2.0'; this package reads 1.0 to 1.8 (line 1))",
             "missing.jsonl": "cannot be read: No such file or directory",
             "empty": "no .jsonl, .jsonl.gz, .jsonl.zst, .traj, .json file in this directory",
         }
@@ -122,7 +125,8 @@ class TestFiles:
     def test_a_format_can_be_named(self, using: str, tmp_path: Path) -> None:
         path = question().write(tmp_path / "log.jsonl")
         (report,) = import_paths([path], using=using, format="jsonl").files
-        assert report.error == "the file holds no session"
+        reason = "before the header, which names the version (line 1, 2)"
+        assert report.error == f"the file holds no session, bad lines: 2 ({reason})"
         assert sum(skipped.count for skipped in report.skipped.values()) == 2
         with pytest.raises(ValidationError, match="Unknown format 'pdf'"):
             import_paths([path], using=using, format="pdf")

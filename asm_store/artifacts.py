@@ -149,10 +149,10 @@ class ArtifactStore:
         if known is None:
             self._rows().bulk_create([artifact])
         elif attempts.are_over(known, artifact):
-            attempts.outdated.add(_content(artifact).place)
+            attempts.outdated.add(Content.of(artifact).place)
         else:
             rows.update(**{name: getattr(artifact, name) for name in REPLACED})
-            attempts.outdated |= {_content(known).place} - {_content(artifact).place}
+            attempts.outdated |= {Content.of(known).place} - {Content.of(artifact).place}
         contents.discard_after_commit(self.using, attempts.outdated)
         attempts.found.append(_state(known))
         artifact._state.adding, artifact._state.db = False, self.using
@@ -206,12 +206,12 @@ class ArtifactStore:
         It is checked while it is read: whoever reads it from its begin to its end gets a
         `StorageError` there when it has changed. One that is gone is a `StorageError` here.
         """
-        content = _content(self.stat(key))
+        content = Content.of(self.stat(key))
         while True:
             try:
                 return contents.opened(content)
             except StorageError:
-                seen, content = content, _content(self.stat(key))
+                seen, content = content, Content.of(self.stat(key))
                 if content.place == seen.place:
                     raise
                 # It was replaced in between.
@@ -227,7 +227,7 @@ class ArtifactStore:
             if artifact is None or artifact.deleted_at not in (None, now):
                 raise _not_found(key)
             rows.update(deleted_at=now)
-            contents.discard_after_commit(self.using, [_content(artifact).place])
+            contents.discard_after_commit(self.using, [Content.of(artifact).place])
 
         transactions.write(self.using, body)
 
@@ -298,9 +298,4 @@ def _not_found(key: str) -> ArtifactNotFound:
 
 
 def _state(artifact: Artifact | None) -> State:
-    return None if artifact is None else (_content(artifact).place, artifact.deleted_at)
-
-
-def _content(artifact: Artifact) -> Content:
-    place = Place(artifact.storage_backend, artifact.storage_ref)
-    return Content(artifact.key, place, artifact.byte_size, artifact.checksum_sha256)
+    return None if artifact is None else (Content.of(artifact).place, artifact.deleted_at)

@@ -24,6 +24,7 @@ from django.db import transaction
 
 from .events.sanitizing import shown
 from .exceptions import StorageError, ValidationError
+from .models import Artifact
 
 # Below it, in every storage, is all that this package writes, and nothing else should be.
 PREFIX = "asm_artifacts"
@@ -35,6 +36,10 @@ SPOOLED = 4 * 1024 * 1024
 logger = logging.getLogger("asm_store")
 
 
+class ContentError(StorageError):
+    """One artifact's content is gone, has changed, or cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where content lies: an alias of STORAGES, and a name there."""
@@ -43,7 +48,7 @@ class Place:
     name: str
 
     def __str__(self) -> str:
-        return f"{shown(self.name)} in the storage {shown(self.alias)}"
+        return f"{self.name!a} in the storage {self.alias!a}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class Content:
     place: Place
     byte_size: int
     checksum_sha256: str
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Content:
+        place = Place(artifact.storage_backend, artifact.storage_ref)
+        return cls(artifact.key, place, artifact.byte_size, artifact.checksum_sha256)
 
     def __str__(self) -> str:
         return _named(self.key, self.place)
@@ -179,7 +189,7 @@ class CheckedFile(MeasuredFile):
         size = self._content.byte_size
         ended = self.measured >= size or (not count and self.is_measured_so_far)
         if ended and (self.measured, self.checksum) != (size, self._content.checksum_sha256):
-            raise StorageError(
+            raise ContentError(
                 f"{self._content} has changed: expected {size} bytes with the SHA-256 "
                 f"{self._content.checksum_sha256}, found {self.measured} with {self.checksum}. "
                 f"Restore it from a backup, or put it again."
@@ -227,7 +237,7 @@ def save(key: str, alias: str, content: Any, content_type: str | None, using: st
         file.content_type = content_type  # type: ignore[attr-defined]  # django-storages reads it
         try:
             with source.failures_told(f"{_named(key, place)} could not be written"):
-                place = _save(place, file)
+                place = write(place, file)
                 source.measure_rest()
         except BaseException:
             discard(place)
@@ -235,7 +245,7 @@ def save(key: str, alias: str, content: Any, content_type: str | None, using: st
         return Content(key, place, source.measured, source.checksum)
 
 
-def _save(place: Place, file: File[bytes]) -> Place:
+def write(place: Place, file: File[bytes]) -> Place:
     """Write to `place`, or to where the storage thinks better of it."""
     storage = storages[place.alias]
     name = storage.save(place.name, file, max_length=MAX_NAME_LENGTH)
@@ -325,6 +335,13 @@ def opened(content: Content) -> File[bytes]:
     return file
 
 
+def compare(content: Content) -> None:
+    """`StorageError` unless the stored content is as it was written."""
+    with opened(content) as file:
+        while file.read(CHUNK):
+            pass
+
+
 @contextmanager
 def _reading(content: Content) -> Iterator[None]:
     try:
@@ -333,12 +350,12 @@ def _reading(content: Content) -> Iterator[None]:
         raise  # the caller's mistake, such as seeking where the storage cannot
     except FileNotFoundError as error:
         hint = "Restore it from a backup, put it again, or delete the artifact."
-        raise StorageError(f"{content} is gone. {hint}") from error
+        raise ContentError(f"{content} is gone. {hint}") from error
     except InvalidStorageError as error:
         hint = "Give STORAGES the alias again."
-        raise StorageError(f"{content} cannot be read: {error} {hint}") from error
+        raise ContentError(f"{content} cannot be read: {error} {hint}") from error
     except Exception as error:
-        raise StorageError(f"{content} cannot be read: {_said(error)}") from error
+        raise ContentError(f"{content} cannot be read: {_said(error)}") from error
 
 
 def _named(key: str, place: Place) -> str:
@@ -354,7 +371,7 @@ def discard(place: Place) -> None:
 
     What is not below the prefix is somebody else's, whatever an imported row says of it: it stays.
     """
-    if not _is_own(place.name):
+    if not is_own(place.name):
         logger.warning("%s is not below %s and was left there", place, PREFIX)
         return
     try:
@@ -363,7 +380,7 @@ def discard(place: Place) -> None:
         logger.exception("%s could not be removed", place)
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
     first, *others = PurePosixPath(name).parts or ("",)
     return first == PREFIX and ".." not in others
 

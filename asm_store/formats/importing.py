@@ -221,6 +221,7 @@ def _sessions_in(log: Log, reader: LogReader) -> Iterator[Session]:
         # Taken so that they are not kept until the end of a large file.
         reader.take_runs(final=False)
         reader.take_artifacts()
+        reader.take_attachments()
         reader.take_last_sequences()
 
 

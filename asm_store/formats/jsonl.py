@@ -5,11 +5,13 @@
     {"kind": "run", "record": {...}}
     {"kind": "event", "record": {...}}
     {"kind": "artifact", "record": {...}}
+    {"kind": "content", "artifact_id": "art_...", "data": "..."}
     {"kind": "end", "sessions": 1, "runs": 1, "events": 1, "artifacts": 1}
 
 `record` is what `to_dict()` gives. A session stands before its runs, its parent before it (unless
 parents go round in a circle), a run before its events; `last_sequence` is the latest number that
-the session has given out. Version 1 has neither artifacts nor an end.
+the session has given out. Version 1 has neither artifacts nor an end. Contents of
+artifacts are in archives only; `attachments` reads and writes them.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ..exceptions import SessionNotFound, ValidationError
 from ..fields import clean_whole_number
 from ..models import Artifact, Event, Run, Session
 from ..queries.export import SessionContents, artifacts_of, read_contents
+from .attachments import Attachment, content_lines, has_content
 from .lines import Line, SkippedLineError, UnreadableFileError
 from .reader import LogReader
 from .reports import Tally, Tokens
@@ -49,6 +52,8 @@ class JsonLinesReader(LogReader):
         self._sessions: list[Session] = []
         self._runs: list[Run] = []
         self._artifacts: list[Artifact] = []
+        self._attachments: dict[str, Attachment] = {}
+        self._attachment: Attachment | None = None  # of which more lines are to come
         self._tokens = Tokens()
         self._last_sequences: dict[str, int] = {}
         # How many lines of each kind the export has had so far.
@@ -70,11 +75,15 @@ class JsonLinesReader(LogReader):
             return []
         if not self._has_begun:
             raise SkippedLineError("before the header, which names the version")
+        if self._has_ended and kind != "end":
+            raise SkippedLineError("after the end line")
+        if kind == "content":
+            self._feed_content(line)
+            return []
+        self._require_whole()
         if kind == "end":
             self._end(line.record)
             return []
-        if self._has_ended:
-            raise SkippedLineError("after the end line")
         self._counts[COUNTS.get(str(kind), "others")] += 1
         try:
             if kind == "event":
@@ -110,11 +119,39 @@ class JsonLinesReader(LogReader):
             self._tokens += _tokens(run)
             self._runs.append(run)
         elif kind == "artifact":
-            self._artifacts.append(Artifact.from_dict(record))
+            self._feed_artifact(Artifact.from_dict(record), line)
         else:
             raise SkippedLineError(f"unknown kind {shown(kind)}")
 
+    def _feed_artifact(self, artifact: Artifact, line: Line) -> None:
+        if not line.record.get("has_content"):
+            self._artifacts.append(artifact)
+            return
+        self._attachment = Attachment(artifact)
+        self._take_if_whole(self._attachment)
+
+    def _feed_content(self, line: Line) -> None:
+        if (attachment := self._attachment) is None:
+            raise SkippedLineError("content: without its artifact")
+        attachment.feed(line.record)
+        self._take_if_whole(attachment)
+
+    def _take_if_whole(self, attachment: Attachment) -> None:
+        """An artifact is stored when its content can be, and not without it."""
+        if attachment.is_whole:
+            self._artifacts.append(attachment.artifact)
+            self._attachments[attachment.artifact.id] = attachment
+            self._attachment = None
+
+    def _require_whole(self) -> None:
+        """Called where no content can come any more."""
+        if self._attachment is not None:
+            problem = f"the content of artifact {self._attachment.artifact.id} is not whole"
+            self.tally.cut_off = self.tally.cut_off or problem
+            self._attachment = None
+
     def finish(self) -> list[Event]:
+        self._require_whole()
         if self._lacks_end:
             missing = "the file is cut off: its end line is missing"
             self.tally.cut_off = self.tally.cut_off or missing
@@ -130,6 +167,10 @@ class JsonLinesReader(LogReader):
 
     def take_artifacts(self) -> list[Artifact]:
         taken, self._artifacts = self._artifacts, []
+        return taken
+
+    def take_attachments(self) -> dict[str, Attachment]:
+        taken, self._attachments = self._attachments, {}
         return taken
 
     def take_last_sequences(self) -> dict[str, int]:
@@ -200,7 +241,15 @@ def _session_lines(contents: SessionContents, request: ExportRequest) -> Iterato
         yield _event_line(line)
     if request.include_artifacts:
         for artifact in contents.artifacts():
-            yield _line("artifact", artifact, request)
+            yield from _artifact_lines(artifact, request)
+
+
+def _artifact_lines(artifact: Artifact, request: ExportRequest) -> Iterator[bytes]:
+    if not (request.include_contents and has_content(artifact)):
+        yield _line("artifact", artifact, request)
+        return
+    yield _line("artifact", artifact, request, has_content=True)
+    yield from map(encoded, content_lines(artifact))
 
 
 def _line(
@@ -212,7 +261,7 @@ def _line(
 
 def record_line(kind: str, record: Session | Run | Artifact, **more: int) -> bytes:
     """The line of one record."""
-    return _encoded({"kind": kind, "record": record.to_dict(), **more})
+    return encoded({"kind": kind, "record": record.to_dict(), **more})
 
 
 def write_event_lines(lines: Collection[bytes]) -> Iterator[bytes]:
@@ -226,7 +275,7 @@ def write_event_lines(lines: Collection[bytes]) -> Iterator[bytes]:
 
 
 def _header() -> bytes:
-    return _encoded({"format": FORMAT, "version": VERSION})
+    return encoded({"format": FORMAT, "version": VERSION})
 
 
 def _event_line(line: bytes) -> bytes:
@@ -234,8 +283,9 @@ def _event_line(line: bytes) -> bytes:
 
 
 def _end(counts: Mapping[str, int]) -> bytes:
-    return _encoded({"kind": "end", **{name: counts.get(name, 0) for name in COUNTS.values()}})
+    return encoded({"kind": "end", **{name: counts.get(name, 0) for name in COUNTS.values()}})
 
 
-def _encoded(line: dict[str, Any]) -> bytes:
+def encoded(line: dict[str, Any]) -> bytes:
+    """One line of a file."""
     return ENCODER.encode(line).encode() + b"\n"

@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any, ClassVar
 
 from ..models import Artifact, Event, Run, Session
+from .attachments import Attachment
 from .lines import Line
 from .reports import Tally, Tokens
 
@@ -62,6 +63,10 @@ class LogReader(ABC):
     def take_artifacts(self) -> list[Artifact]:
         """The registry's rows that the lines since the last call gave."""
         return []
+
+    def take_attachments(self) -> dict[str, Attachment]:
+        """The contents of artifacts that were taken, by the artifacts' ids."""
+        return {}
 
     def take_last_sequences(self) -> dict[str, int]:
         """The latest number that each session has given out, as far as the log knows it."""

@@ -13,7 +13,8 @@ class ExportRequest:
 
     The ids are read page by page while they are iterated over, so a session may be gone by its
     turn. A format counts in `counts` what it has written: `sessions`, `runs`, `events`,
-    `artifacts`. `is_all`: these are all sessions of the database.
+    `artifacts`. `is_all`: these are all sessions of the database. `include_contents`: also what
+    the artifacts are made of.
     """
 
     session_ids: Iterable[str]
@@ -21,6 +22,7 @@ class ExportRequest:
     include_artifacts: bool = False
     is_all: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    include_contents: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from ..exceptions import (
 )
 from ..models import Artifact, Event, Run, Session, SessionSequence
 from . import restoring
+from .attachments import Attachment
 from .reader import LogReader
 from .reports import RecordCounts
 
@@ -95,6 +96,7 @@ class Destination:
         sessions = [session.prepared() for session in reader.take_sessions(final=final)]
         runs = [run.prepared() for run in reader.take_runs(final=final)]
         artifacts = [artifact.prepared() for artifact in reader.take_artifacts()]
+        self._restore_contents(reader.take_attachments())
         last_sequences = reader.take_last_sequences()
 
         def body() -> Ledger:
@@ -203,6 +205,13 @@ class Destination:
         restoring.check_events(self.using, events, known=self._pretended)
         if not self.dry_run:
             restoring.insert_events(self.using, events, last_sequences)
+
+    def _restore_contents(self, attachments: Mapping[str, Attachment]) -> None:
+        """Before the rows that need them; those of rows that are stored may be newer by now."""
+        if attachments and not self.dry_run:
+            find = partial(restoring.not_stored, Artifact, self.using, attachments)
+            for pk in sorted(transactions.read(self.using, find)):
+                attachments[pk].restore()
 
     def _write_artifacts(self, artifacts: Sequence[Artifact], ledger: Ledger) -> None:
         new = restoring.new_artifacts(self.using, artifacts, known=self._pretended)

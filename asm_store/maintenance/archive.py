@@ -85,6 +85,8 @@ class Contents:
         kind, record = entry.get("kind"), entry.get("record")
         if record is None:
             return
+        if entry.pop("has_content", False):
+            line = jsonl.encoded(entry)
         self.counts[jsonl.COUNTS[kind]] += 1
         session_id = record["id"] if kind == "session" else record["session_id"]
         if kind == "event":
@@ -137,12 +139,15 @@ class Archive:
             raise MaintenanceError(f"archive_storage: {error} Nothing was deleted.") from error
 
     def store_sessions(self, ids: Collection[str]) -> dict[str, Fingerprint]:
-        """Archive whole sessions: what each was, by id; not those that are deleted meanwhile."""
+        """Archive whole sessions: what each was, by id; not those that are deleted meanwhile.
+
+        `ContentError` when the content of an artifact is not what was stored.
+        """
         walk = SessionWalk(Session.objects.using(self.using).filter(pk__in=ids))
         contents = Contents()
         try:
-            written = jsonl.write_lines(ExportRequest(walk, self.using, include_artifacts=True))
-            self._store("sessions", written, contents)
+            request = ExportRequest(walk, self.using, include_artifacts=True, include_contents=True)
+            self._store("sessions", jsonl.write_lines(request), contents)
         except SessionNotFound:
             return {}
         return contents.fingerprints

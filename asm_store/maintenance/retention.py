@@ -15,6 +15,7 @@ from django.db.models import OuterRef, Subquery
 
 from .. import signals
 from ..backends.database import DatabaseSessionStore
+from ..contents import ContentError
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from .archive import Fingerprint, fingerprints
@@ -125,14 +126,26 @@ def _is_large(work: Work, row: Version) -> bool:
 
 
 def _remove_batch(work: Work, batch: list[Version]) -> None:
-    archived = None
-    if work.archive is not None:
-        archived = work.archive.store_sessions([row.id for row in batch])
+    try:
+        ids = [row.id for row in batch]
+        archived = None if work.archive is None else work.archive.store_sessions(ids)
+    except ContentError as error:
+        _remove_others(work, batch, error)
+        return
     removed = work.write(partial(_remove, work, batch, archived))
     work.add("sessions_hard_deleted", len(removed))
     for row in removed:
         if _is_large(work, row):
             clear_session(work, row.id, is_archived=archived is not None)
+
+
+def _remove_others(work: Work, batch: list[Version], error: ContentError) -> None:
+    """A session with an artifact that cannot be archived stays; it must not keep the others."""
+    if len(batch) == 1:
+        work.errors.append(f"hard delete: session {batch[0].id} stays: {error}")
+        return
+    for row in batch:
+        _remove_batch(work, [row])
 
 
 def _remove(

@@ -31,6 +31,9 @@ POLICY = RetentionPolicy(
 )
 ARCHIVING = replace(POLICY, archive_before_prune=True, archive_storage="other")
 
+# More than one line of an archive holds.
+OF_GONE = bytes(range(256)) * 8_000
+
 
 def days_ago(days: float) -> Any:
     return NOW - timedelta(days=days)
@@ -78,10 +81,11 @@ def fill(using: str) -> None:
     )
     files = ArtifactStore(using=using)
     files.put("kept", b"kept", session_id="fresh")
-    files.put("of gone", b"of gone")
+    files.put("of gone", OF_GONE)
+    files.put("empty", b"")
     files.put("of nobody", b"of nobody")
     artifacts = Artifact.objects.using(using)
-    artifacts.filter(key="of gone").update(session_id="gone")
+    artifacts.filter(key__in=["of gone", "empty"]).update(session_id="gone")
     artifacts.filter(key="of nobody").update(session_id="nobody_else", id="art_nobody")
 
 
@@ -160,6 +164,8 @@ class TestExecute:
             assert errors == {"The session 'nobody' is not stored."}
             after = snapshot(using)
             lost = {name for name, row in before.items() if after.get(name) != row}
+            assert ArtifactStore(using=using).get("of gone") == OF_GONE
+            assert ArtifactStore(using=using).get("empty") == b""
             assert lost == {
                 "Event nobody_1", "Event nobody_2", "Artifact art_nobody", "counters",
                 "Session pinned",  # its parent is another's end

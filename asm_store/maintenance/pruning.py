@@ -6,7 +6,7 @@ matter how often, or by how many at once, it is pruned; what is appended meanwhi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -43,26 +43,37 @@ def prune_each(work: Work) -> dict[str, int]:
     most = work.policy.max_events_per_session
     if most is None:
         return pruned
+    pruning = _Pruning(work)
     counters = SessionSequence.objects.using(work.using).filter(last_sequence__gt=most)
     for page in pages(counters.only("session_id"), BY_SESSION, work.size):
         for counter in page:
-            if count := prune_session(work, counter.session_id, most):
-                pruned[counter.session_id] = count
+            if (cut := _cut_to(work, counter.session_id, most)) is not None:
+                pruned[cut.session_id] = cut.count
+                pruning.add(cut)
+    pruning.finish()
     return pruned
 
 
 def prune_session(work: Work, session_id: str, most: int) -> int:
     """Prune one session; how many events it were."""
+    pruning = _Pruning(work)
+    if (cut := _cut_to(work, session_id, most)) is not None:
+        pruning.add(cut)
+    pruning.finish()
+    return pruning.pruned
+
+
+def _cut_to(work: Work, session_id: str, most: int) -> Cut | None:
+    """What to prune of a session that has more events; None where there is nothing."""
     if work.read(_events(work, session_id).count) <= most:
-        return 0
+        return None
 
     def plan() -> Cut | None:
         if not _is_open(work, session_id):
             return None
         return _cut_by(work, session_id, _events(work, session_id).count() - most)
 
-    cut = _planned(work, session_id, plan)
-    return 0 if cut is None else _apply(work, cut)
+    return _planned(work, session_id, plan)
 
 
 def _is_open(work: Work, session_id: str) -> bool:
@@ -79,14 +90,14 @@ def _planned(work: Work, session_id: str, plan: Callable[[], R]) -> R:
         return work.read(plan)
 
     def body() -> R:
-        _lock(work, session_id)
+        _lock(work, [session_id])
         return plan()
 
     return work.write(body)
 
 
-def _lock(work: Work, session_id: str) -> None:
-    list(SessionSequence.objects.using(work.using).locked([session_id]))
+def _lock(work: Work, ids: Collection[str]) -> None:
+    list(SessionSequence.objects.using(work.using).locked(ids))
 
 
 def _cut_by(work: Work, session_id: str, excess: int) -> Cut:
@@ -118,35 +129,59 @@ def _other(work: Work, session_id: str) -> EventQuerySet:
     return _events(work, session_id).exclude(type__in=kept)
 
 
-def _apply(work: Work, cut: Cut) -> int:
-    """Delete what the cut says, piece by piece; how many events it were."""
-    if work.dry_run:
-        work.add("events_pruned", cut.count)
-        return cut.count
-    total = 0
-    for events in (
-        _low(work, cut.session_id).filter(sequence_number__lte=cut.low),
-        _other(work, cut.session_id).filter(sequence_number__lte=cut.other),
-    ):
-        piece = events.values_list("pk", flat=True)[: work.size]
-        ids: list[str]
-        while ids := work.read(partial(list, piece.all())):
-            archived = None if work.archive is None else work.archive.store_events(ids)
-            pruned = work.write(partial(_delete, work, cut.session_id, ids, archived))
-            if pruned is None:
-                return total
-            total += pruned
-            work.add("events_pruned", pruned)
-    return total
+class _Pruning:
+    """Deletes what cuts say, as many events of as many sessions at a time as a transaction may."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._ids: dict[str, list[str]] = {}
+        self._count = 0
+        self.pruned = 0
+
+    def add(self, cut: Cut) -> None:
+        if self._work.dry_run:
+            self._add_up(cut.count)
+            return
+        for events, last in (
+            (_low(self._work, cut.session_id), cut.low),
+            (_other(self._work, cut.session_id), cut.other),
+        ):
+            self._take(cut.session_id, events.filter(sequence_number__lte=last))
+
+    def _take(self, session_id: str, events: EventQuerySet) -> None:
+        rows = events.values_list("sequence_number", "pk")
+        after = 0
+        while True:
+            most = self._work.size - self._count
+            page = rows.filter(sequence_number__gt=after)[:most]
+            found: list[tuple[int, str]] = self._work.read(partial(list, page))
+            self._ids.setdefault(session_id, []).extend(pk for _, pk in found)
+            self._count += len(found)
+            if len(found) < most:
+                return
+            after = found[-1][0]
+            self.finish()
+
+    def finish(self) -> None:
+        """Delete what was taken so far."""
+        taken, self._ids, self._count = self._ids, {}, 0
+        ids = [pk for some in taken.values() for pk in some]
+        if ids:
+            archive = self._work.archive
+            archived = None if archive is None else archive.store_events(ids)
+            self._add_up(self._work.write(partial(_delete, self._work, taken, archived)))
+
+    def _add_up(self, count: int) -> None:
+        self.pruned += count
+        self._work.add("events_pruned", count)
 
 
-def _delete(work: Work, session_id: str, ids: list[str], archived: EventLines | None) -> int | None:
-    """How many events it were; None when the session is protected by now, or gone."""
-    _lock(work, session_id)
-    # Locked, so that no tag is given to it meanwhile.
-    rows = unprotected(work).filter(pk=session_id).select_for_update()
-    if not list(rows.values_list("pk")):
-        return None
+def _delete(work: Work, taken: Mapping[str, list[str]], archived: EventLines | None) -> int:
+    """How many events it were; none of a session that is protected by now, or gone."""
+    _lock(work, taken)
+    # Locked, so that no tag is given to one meanwhile.
+    rows = unprotected(work).filter(pk__in=taken).order_by("pk").select_for_update()
+    ids = [event for pk in rows.values_list("pk", flat=True) for event in taken[pk]]
     if archived is not None:
         archived.check()
     return remove(Event.objects.using(work.using).filter(pk__in=ids))
@@ -166,16 +201,18 @@ def prune_total(work: Work, pruned: Mapping[str, int]) -> None:
         if total - pretended <= most:
             return
         cuts = _cuts(work, page, total - pretended - most, pruned)
-        if work.dry_run:
-            pretended += sum(_apply(work, cut) for cut in cuts)
-            continue
         # Where somebody else prunes too, this may be more than there is too much: count again.
-        while (now := _total(work)) < total:
+        while not work.dry_run and (now := _total(work)) < total:
             total = now
             cuts = _cuts(work, page, total - most, pruned)
+        pruning = _Pruning(work)
         for cut in cuts:
-            _apply(work, cut)
-        total = _total(work)
+            pruning.add(cut)
+        pruning.finish()
+        if work.dry_run:
+            pretended += pruning.pruned
+        else:
+            total = _total(work)
 
 
 def _total(work: Work) -> int:

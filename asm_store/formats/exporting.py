@@ -57,7 +57,10 @@ Progress = Callable[[ExportReport], None]
 
 
 class Export:
-    """An export that is made while it is iterated over, once: pieces of UTF-8 text."""
+    """An export that is made while it is iterated over, once: pieces of UTF-8 text.
+
+    Again it is a `RuntimeError`, for nothing or half of it would be left to give.
+    """
 
     def __init__(
         self, rows: QuerySet[Session], format: ExportFormat, include_artifacts: bool, is_all: bool
@@ -67,8 +70,12 @@ class Export:
         self._walk = SessionWalk(rows)
         self._request = ExportRequest(self._walk, rows.db, include_artifacts, is_all)
         self._pieces = format.write(self._request)
+        self._has_begun = False
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._has_begun:
+            raise RuntimeError("This export was begun before: call export_sessions() again.")
+        self._has_begun = True
         return self._pieces
 
     @property

@@ -194,6 +194,14 @@ class TestSelection:
             store.save_session(make_session(id=f"s{number:02}", created_at=NOON))
         assert ids(using=using) == [f"s{number:02}" for number in range(20)]
 
+    def test_it_is_made_once(self, using: str, tmp_path: Path) -> None:
+        export = export_sessions(using=using)
+        assert next(iter(export)).startswith(b'{"format"')
+        for again in (lambda: list(export), lambda: export.save(tmp_path / "again.jsonl")):
+            with pytest.raises(RuntimeError, match="was begun before"):
+                again()
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [

@@ -18,11 +18,14 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .. import conf
 from .compression import CutOffFileError, open_decompressed
 from .reports import Tally
 
-# An event may have 8 MiB, and a tool's result stands twice in some logs' lines.
+# A record may have 8 MiB, or what the settings say; a tool's result stands twice in some logs'
+# lines, and characters may be escaped.
 MAX_LINE_BYTES = 32 * 1024 * 1024
+RECORDS_IN_A_LINE = 4
 CHUNK_BYTES = 1024 * 1024
 SNIFFED_BYTES = 8192
 BOM = b"\xef\xbb\xbf"
@@ -88,6 +91,11 @@ def _refuse_binary(handle: io.BufferedReader) -> None:
         raise UnreadableFileError("a binary file, not a log")
 
 
+def max_line_bytes() -> int:
+    """What a line may have: in any case what the largest record of this project needs."""
+    return max(MAX_LINE_BYTES, RECORDS_IN_A_LINE * conf.max_event_bytes())
+
+
 def read_lines(
     handle: io.BufferedReader, tally: Tally, progress: Progress | None = None
 ) -> Iterator[Line]:
@@ -103,7 +111,7 @@ def read_lines(
             progress(handle.name, min(_position(handle, done), size), size)
             reported = done
         text = raw.removeprefix(BOM) if number == 1 else raw
-        if length <= MAX_LINE_BYTES and not text.strip():
+        if length <= max_line_bytes() and not text.strip():
             continue
         try:
             yield Line(number, length, parse_line(text, length))
@@ -129,9 +137,10 @@ def _lines_there_are(handle: io.BufferedReader, tally: Tally) -> Iterator[tuple[
 
 def _raw_lines(handle: io.BufferedReader) -> Iterator[tuple[bytes, int]]:
     """Each line with its length; of a line over the limit only the beginning."""
-    while raw := handle.readline(MAX_LINE_BYTES + 1):
+    limit = max_line_bytes()
+    while raw := handle.readline(limit + 1):
         length = len(raw)
-        if length > MAX_LINE_BYTES:
+        if length > limit:
             length += 0 if raw.endswith(b"\n") else _skip_rest(handle)
             raw = raw[:SNIFFED_BYTES]
         yield raw, length
@@ -148,8 +157,8 @@ def _skip_rest(handle: io.BufferedReader) -> int:
 
 def parse_line(raw: bytes, length: int) -> dict[str, Any]:
     """The JSON object that the line is, or `SkippedLineError`."""
-    if length > MAX_LINE_BYTES:
-        raise SkippedLineError(f"line longer than {MAX_LINE_BYTES >> 20} MiB")
+    if length > max_line_bytes():
+        raise SkippedLineError(f"line longer than {max_line_bytes() >> 20} MiB")
     if raw.lstrip().startswith(COMMENT_MARKS):
         raise SkippedLineError("comment line")
     try:

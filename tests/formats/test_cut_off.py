@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats import FileReport, RecordCounts, export_sessions, import_paths, lines
@@ -259,6 +260,7 @@ class TestCompressed:
     def test_a_bomb_takes_no_more_memory_than_a_line_may(
         self, tmp_path: Path, compress: Compress, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(settings, "ASM_STORE_MAX_EVENT_BYTES", 1000, raising=False)
         monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1_000_000)
         path = tmp_path / "bomb.jsonl"
         path.write_bytes(compress(b'{"a": "' + b"x" * 100_000_000 + b'"}\n{"b": 2}\n'))

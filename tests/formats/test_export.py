@@ -24,6 +24,7 @@ from asm_store.formats import (
     export_sessions,
     import_paths,
 )
+from asm_store.formats import lines as lines_of_logs
 from asm_store.formats.requests import ExportFormat
 from asm_store.models import Artifact, Event, Run
 from asm_store.queries import walking
@@ -103,6 +104,21 @@ class TestRoundTrip:
         # jsonb has its own order of keys; within a vendor each byte is the same.
         vendors = [vendor_of(alias) for alias in AVAILABLE]
         assert len(set(zip(vendors, exports, strict=True))) == len(set(vendors))
+
+    def test_the_largest_record_of_a_project_comes_back(
+        self, store: Store, using: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lines_of_logs, "MAX_LINE_BYTES", 1000)
+        with override_settings(ASM_STORE_MAX_EVENT_BYTES=5000):
+            session = store.save_session(make_session())
+            # Of a character that is escaped in JSON: six bytes each.
+            store.append_event(make_event(session, data={"text": "\x01" * 800}))
+            before = held(using)
+            export_sessions([session.id], using=using).save(tmp_path / "a.jsonl")
+            empty(using)
+            (report,) = import_paths([tmp_path], using=using).files
+        assert (report.error, report.skipped) == (None, {})
+        assert held(using) == before
 
     @pytest.mark.usefixtures("filled")
     def test_without_artifacts_none_is_in_it(self, using: str) -> None:

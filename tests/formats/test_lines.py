@@ -5,6 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from asm_store.formats import lines
 from asm_store.formats.lines import Line, UnreadableFileError, open_log, read_lines
@@ -71,7 +72,8 @@ def test_a_line_that_is_still_being_written_is_told_from_a_broken_one(log: Path)
 def test_a_line_over_the_limit_is_counted_and_the_next_is_read(
     log: Path, monkeypatch: pytest.MonkeyPatch, excess: int
 ) -> None:
-    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(settings, "ASM_STORE_MAX_EVENT_BYTES", 250, raising=False)
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 900)
     monkeypatch.setattr(lines, "CHUNK_BYTES", 64)
     longest = b'{"a": "' + b"x" * (1000 - 10) + b'"}\n'
     too_long = b'{"a": "' + b"x" * (1000 - 10 + excess) + b'"}\n'

@@ -130,7 +130,8 @@ def _searches(alias: str) -> Iterator[tuple[str, Search]]:
     }
     of_events: dict[str, dict[str, Any]] = {
         "events, timestamp_desc": {"order_by": "timestamp_desc"},
-        "events of a large session": {"session_ids": [session_id(0)]},
+        # It is soft-deleted.
+        "events of a large session": {"session_ids": [session_id(0)], "include_deleted": True},
         "events of 100 sessions": {"session_ids": [session_id(n) for n in range(1, 101)]},
         "events of a correlation id": {"correlation_id": "call_100"},
     }

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
 from django.db import transaction
@@ -277,14 +278,15 @@ def _folder(using: str) -> str:
 
 
 def listed(alias: str, using: str) -> Iterator[str]:
-    """The names of all that lies there; nothing where a storage cannot list what it has."""
-    storage = storages[alias]
+    """The names of all that lies there; nothing where a storage cannot list what it has, or lacks
+    a setting that it needs, as Django's own "staticfiles" does in most projects.
+    """
     folders = [_folder(using)]
     while folders:
         folder = folders.pop()
         try:
-            deeper, names = storage.listdir(folder)
-        except (NotImplementedError, FileNotFoundError):
+            deeper, names = storages[alias].listdir(folder)
+        except (NotImplementedError, FileNotFoundError, ImproperlyConfigured):
             continue
         except Exception as error:
             message = f"The storage {alias!r} could not be listed: {_said(error)}"

@@ -138,6 +138,12 @@ class TestExecute:
         assert dry.dry_run
         assert told(dry) == told(execute(POLICY, using=using))
 
+    def test_a_storage_that_lacks_a_setting_holds_nothing(self, using: str, tmp_path: Path) -> None:
+        # As the "staticfiles" of every project without STATIC_ROOT.
+        static = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+        with override_settings(STORAGES={**configured(tmp_path), "staticfiles": static}):
+            assert execute(POLICY, using=using).errors == ()
+
     def test_again_it_finds_nothing(self, using: str, stores: Path) -> None:
         fill(using)
         # Without the runs, whose events come after the pruning: there may be one too many again.

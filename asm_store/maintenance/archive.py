@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from django.conf import settings
 from django.core.files import File
 from django.core.files.base import ContentFile
-from django.core.files.storage import InvalidStorageError, storages
+from django.core.files.storage import storages
 from django.db.models import Count, OuterRef, Subquery
 
 from ..backends import lines as event_lines
@@ -135,8 +135,9 @@ class Archive:
         self._folder = f"{PREFIX}/{using}/{now:%Y/%m/%d}"
         try:
             self._storage = storages[alias]
-        except InvalidStorageError as error:
-            raise MaintenanceError(f"archive_storage: {error} Nothing was deleted.") from error
+        except Exception as error:  # whatever a storage raises that cannot be made
+            what = f"{type(error).__name__}: {error}"
+            raise MaintenanceError(f"archive_storage: {what} Nothing was deleted.") from error
 
     def store_sessions(self, ids: Collection[str]) -> dict[str, Fingerprint]:
         """Archive whole sessions: what each was, by id; not those that are deleted meanwhile.
@@ -161,9 +162,15 @@ class Archive:
 
     def _store(self, kind: str, written: Iterable[bytes], contents: Contents) -> None:
         stem = f"{self._folder}/{kind}-{uuid.uuid4().hex}"
-        with tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as file:
-            self._write(file, contents.noted(written))
-            name, checksum, size = self._save(f"{stem}.jsonl{GZIP_SUFFIX}", file)
+        try:
+            with tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as file:
+                self._write(file, contents.noted(written))
+                name, checksum, size = self._save(f"{stem}.jsonl{GZIP_SUFFIX}", file)
+        except OSError as error:  # of the file: `_save()` says what the storage raises
+            raise MaintenanceError(
+                f"The archive {stem} could not be written to a temporary file, and nothing of it "
+                f"was deleted: {error}"
+            ) from error
         manifest = {
             "format": FORMAT,
             "version": VERSION,

@@ -43,47 +43,48 @@ def clear_orphans(work: Work) -> None:
         return
     for page in pages(orphans.only("session_id"), BY_SESSION, work.size):
         for counter in page:
-            clear_session(work, counter.session_id)
-            work.add("orphaned_sequences_cleaned", 1)
+            cleaned = clear_session(work, counter.session_id)
+            work.add("orphaned_sequences_cleaned", cleaned)
 
 
-def clear_session(work: Work, session_id: str, *, is_archived: bool = False) -> None:
-    """Delete all that is left of a session without its row, piece by piece.
+def clear_session(work: Work, session_id: str, *, is_archived: bool = False) -> int:
+    """Delete all that is left of a session without its row, piece by piece; how many counters.
 
-    Its counter goes last. Until then every piece locks it, as a save of the same id does: a
-    session that somebody stores anew, or restores from an archive, keeps what is there.
+    The latest events go first: who reads them in their order knows by the last one that he has
+    them all. Its counter goes last. Until then every piece locks it, as a save of the same id
+    does: a session that somebody stores anew, or restores from an archive, keeps what is there.
     """
-    is_left = True
-    while is_left:
+    cleaned = None
+    while cleaned is None:
         events = Event.objects.using(work.using).of_session(session_id)
-        piece = events.values_list("pk", flat=True)[: work.size]
+        piece = events.order_by("-sequence_number").values_list("pk", flat=True)[: work.size]
         ids: list[str] = work.read(partial(list, piece))
         archived = None
         if ids and work.archive is not None and not is_archived:
             archived = work.archive.store_events(ids)
-        is_left = work.write(partial(_clear_piece, work, session_id, ids, archived))
+        cleaned = work.write(partial(_clear_piece, work, session_id, ids, archived))
         work.check_time()
+    return cleaned
 
 
 def _clear_piece(
     work: Work, session_id: str, event_ids: list[str], archived: EventLines | None
-) -> bool:
-    """Whether there may be more."""
+) -> int | None:
+    """None while there may be more, then how many counters it were."""
     counters = SessionSequence.objects.using(work.using)
     list(counters.locked([session_id]))
     if Session.objects.using(work.using).filter(pk=session_id).exists():
-        return False
+        return 0
     if event_ids:
         if archived is not None:
             archived.check()
         remove(Event.objects.using(work.using).filter(pk__in=event_ids))
-        return True
+        return None
     runs = Run._base_manager.using(work.using)
     run_ids: list[str] = list(
         runs.filter(session_id=session_id).values_list("pk", flat=True)[: work.size]
     )
     if remove(runs.filter(pk__in=run_ids)):
-        return True
+        return None
     discard_artifacts(work.using, session_id=session_id)
-    remove(counters.filter(pk=session_id))
-    return False
+    return remove(counters.filter(pk=session_id))

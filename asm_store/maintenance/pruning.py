@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from django.db.models.functions import Coalesce, Greatest
 
 from ..models import Event, SessionSequence
 from ..queries.paging import Order, pages
-from ..querysets import EventQuerySet
+from ..querysets import EventQuerySet, SessionQuerySet
 from .archive import EventLines
 from .orphans import remove, without_session
 from .policy import PROTECTED_TYPES
@@ -130,13 +131,19 @@ def _other(work: Work, session_id: str) -> EventQuerySet:
 
 
 class _Pruning:
-    """Deletes what cuts say, as many events of as many sessions at a time as a transaction may."""
+    """Deletes what cuts say, as many events of as many sessions at a time as a transaction may.
 
-    def __init__(self, work: Work) -> None:
+    Nothing of a session that is protected by now or gone, or that was used since the moment that
+    `used` has for it: others are older by now. `is_whole`: nothing was left for such a reason.
+    """
+
+    def __init__(self, work: Work, used: Mapping[str, datetime] | None = None) -> None:
         self._work = work
+        self._used = used or {}
         self._ids: dict[str, list[str]] = {}
         self._count = 0
         self.pruned = 0
+        self.is_whole = True
 
     def add(self, cut: Cut) -> None:
         if self._work.dry_run:
@@ -169,22 +176,32 @@ class _Pruning:
         if ids:
             archive = self._work.archive
             archived = None if archive is None else archive.store_events(ids)
-            self._add_up(self._work.write(partial(_delete, self._work, taken, archived)))
+            delete = partial(_delete, self._work, taken, self._used, archived)
+            count, is_whole = self._work.write(delete)
+            self.is_whole &= is_whole
+            self._add_up(count)
 
     def _add_up(self, count: int) -> None:
         self.pruned += count
         self._work.add("events_pruned", count)
 
 
-def _delete(work: Work, taken: Mapping[str, list[str]], archived: EventLines | None) -> int:
-    """How many events it were; none of a session that is protected by now, or gone."""
+def _delete(
+    work: Work,
+    taken: Mapping[str, list[str]],
+    used: Mapping[str, datetime],
+    archived: EventLines | None,
+) -> tuple[int, bool]:
+    """How many events it were, and whether of all the sessions."""
     _lock(work, taken)
     # Locked, so that no tag is given to one meanwhile.
-    rows = unprotected(work).filter(pk__in=taken).order_by("pk").select_for_update()
-    ids = [event for pk in rows.values_list("pk", flat=True) for event in taken[pk]]
+    rows = _with_use(unprotected(work)).filter(pk__in=taken).order_by("pk").select_for_update()
+    now: list[tuple[str, datetime]] = list(rows.values_list("pk", "used_at"))
+    due = [pk for pk, moment in now if used.get(pk) in (None, moment)]
     if archived is not None:
         archived.check()
-    return remove(Event.objects.using(work.using).filter(pk__in=ids))
+    ids = [event for pk in due for event in taken[pk]]
+    return remove(Event.objects.using(work.using).filter(pk__in=ids)), len(due) == len(taken)
 
 
 def prune_total(work: Work, pruned: Mapping[str, int]) -> None:
@@ -193,26 +210,45 @@ def prune_total(work: Work, pruned: Mapping[str, int]) -> None:
     `pruned`: how many events of which session a dry run takes for pruned already.
     """
     most = work.policy.max_total_events
-    if most is None:
-        return
+    is_wary = True
+    while most is not None:
+        before = work.counts["events_pruned"]
+        if not _prune_by_use(work, most, pruned, is_wary=is_wary) or not is_wary:
+            return
+        # Where every session is used all the time, none of them is older than the others.
+        is_wary = work.counts["events_pruned"] > before
+
+
+def _prune_by_use(work: Work, most: int, pruned: Mapping[str, int], *, is_wary: bool) -> bool:
+    """Whether to begin again: there are still too many, because sessions were used meanwhile.
+
+    Who is wary leaves these. Two at once that prune in two orders would prune too much; so
+    everything before what is pruned must be gone.
+    """
     pretended = sum(pruned.values()) if work.dry_run else 0
     total = _total(work)
     for page in _by_use(work):
-        if total - pretended <= most:
-            return
-        cuts = _cuts(work, page, total - pretended - most, pruned)
+        if (excess := total - pretended - most) <= 0:
+            return False
+        cuts = _cuts(work, page, excess, pruned)
         # Where somebody else prunes too, this may be more than there is too much: count again.
         while not work.dry_run and (now := _total(work)) < total:
-            total = now
-            cuts = _cuts(work, page, total - most, pruned)
-        pruning = _Pruning(work)
+            total, excess = now, now - most
+            cuts = _cuts(work, page, excess, pruned)
+        pruning = _Pruning(work, page if is_wary else None)
         for cut in cuts:
             pruning.add(cut)
         pruning.finish()
         if work.dry_run:
             pretended += pruning.pruned
-        else:
-            total = _total(work)
+            continue
+        total = _total(work)
+        if not pruning.is_whole:
+            return total > most
+        if sum(cut.count for cut in cuts) >= excess:
+            # What was appended meanwhile is for the next time.
+            return False
+    return False
 
 
 def _total(work: Work) -> int:
@@ -223,25 +259,28 @@ def _total(work: Work) -> int:
     return work.read(events.count)
 
 
-def _by_use(work: Work) -> Iterator[list[str]]:
-    """The ids of sessions that can be pruned, the least recently used first, page by page."""
+def _with_use(sessions: SessionQuerySet) -> Any:
+    """With `used_at`, the moment at which each was saved or appended to for the last time."""
     counters = SessionSequence.objects.filter(session_id=OuterRef("pk"))
     appended_at = Subquery(counters.values("updated_at"))
-    used_at = Greatest("updated_at", Coalesce(appended_at, "updated_at"))
+    return sessions.annotate(used_at=Greatest("updated_at", Coalesce(appended_at, "updated_at")))
+
+
+def _by_use(work: Work) -> Iterator[dict[str, datetime]]:
+    """The sessions that can be pruned and when each was used, the least recently used first."""
     rows = unprotected(work)
     if work.dry_run:
         rows = rows.exclude(pk__in=disposable(work).values("pk"))
-    used: Any = rows.annotate(used_at=used_at).order_by("used_at", "pk")
-    found = used.values_list("used_at", "pk")
+    found = _with_use(rows).order_by("used_at", "pk").values_list("used_at", "pk")
     page: list[Any] = work.read(partial(list, found[: work.size]))
     while page:
-        yield [pk for _, pk in page]
+        yield {pk: moment for moment, pk in page}
         moment, last = page[-1]
         beyond = Q(used_at__gt=moment) | Q(used_at=moment, pk__gt=last)
         page = work.read(partial(list, found.filter(beyond)[: work.size]))
 
 
-def _cuts(work: Work, ids: list[str], excess: int, pruned: Mapping[str, int]) -> list[Cut]:
+def _cuts(work: Work, ids: Collection[str], excess: int, pruned: Mapping[str, int]) -> list[Cut]:
     """What to prune of these sessions, one after the other, so that there are so many less."""
     events = Event.objects.using(work.using).filter(session_id__in=ids).order_by()
     groups = events.exclude(type__in=PROTECTED_TYPES).values_list("session_id")

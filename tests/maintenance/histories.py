@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Model
 from django.utils import timezone
 
 from asm_store.artifacts import ArtifactStore
@@ -148,7 +149,8 @@ class History:
 
 
 def clear(using: str) -> None:
-    for kind in (*KINDS, SessionSequence):
+    kinds: tuple[type[Model], ...] = (*KINDS, SessionSequence)
+    for kind in kinds:
         remove(kind._base_manager.using(using).all())
 
 

@@ -337,6 +337,12 @@ def opened(content: Content) -> File[bytes]:
     return file
 
 
+def exists(content: Content) -> bool:
+    """Whether it is there, changed or not; `StorageError` when its storage cannot say."""
+    with _reading(content):
+        return bool(storages[content.place.alias].exists(content.place.name))
+
+
 def compare(content: Content) -> None:
     """`StorageError` unless the stored content is as it was written."""
     with opened(content) as file:

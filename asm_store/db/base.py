@@ -93,6 +93,56 @@ class BaseOperations:
     def unlock(self, name: str) -> None:
         """Give it back; harmless when the connection is another by now."""
 
+    @contextmanager
+    def recursion_unlimited(self) -> Iterator[None]:
+        """Recursive statements within go on until they have found all."""
+        yield
+
+    def sessions_in_circles(self, most: int) -> tuple[int, list[str]]:
+        """How many sessions are above themselves by their parents, or below such ones, and `most`
+        of their ids: those that nobody comes to who goes down from where there is no parent.
+        """
+        # Nobody has two parents: going down comes to each of them once, and to no circle. Counted,
+        # since MariaDB would look through all that is reached for each session.
+        sql = """
+            WITH RECURSIVE reached (id) AS (
+                SELECT child.id FROM asm_sessions child
+                LEFT JOIN asm_sessions parent ON parent.id = child.parent_session_id
+                WHERE child.parent_session_id IS NOT NULL
+                AND (parent.id IS NULL OR parent.parent_session_id IS NULL)
+                UNION ALL
+                SELECT child.id FROM reached
+                JOIN asm_sessions child ON child.parent_session_id = reached.id
+            )
+            SELECT id, COUNT(*) OVER () FROM (
+                SELECT id FROM (
+                    SELECT id FROM asm_sessions WHERE parent_session_id IS NOT NULL
+                    UNION ALL
+                    SELECT id FROM reached
+                ) found GROUP BY id HAVING COUNT(*) = 1
+            ) never
+            ORDER BY id LIMIT %s
+        """
+        with self.recursion_unlimited(), self.connection.cursor() as cursor:
+            cursor.execute(sql, [most])
+            rows = cursor.fetchall()
+        return (rows[0][1] if rows else 0), [pk for pk, _ in rows]
+
+    def is_in_circle(self, session_id: str) -> bool:
+        """Whether this session is one of them: going up from it comes to no end."""
+        sql = """
+            WITH RECURSIVE above (id, parent_id) AS (
+                SELECT id, parent_session_id FROM asm_sessions WHERE id = %s
+                UNION
+                SELECT parent.id, parent.parent_session_id FROM above
+                JOIN asm_sessions parent ON parent.id = above.parent_id
+            )
+            SELECT COUNT(*) > 0 AND COUNT(*) = COUNT(parent.id) FROM above
+            LEFT JOIN asm_sessions parent ON parent.id = above.parent_id
+        """
+        with self.recursion_unlimited():
+            return bool(self.scalar(sql, [session_id]))
+
     def scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """The one value that a statement gives."""
         with self.connection.cursor() as cursor:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar, cast
 
@@ -34,6 +36,19 @@ class MySQLOperations(BaseOperations):
         made_at = self.connection.ops.adapt_datetimefield_value(counter.updated_at)
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [counter.session_id, counter.last_sequence, made_at])
+
+    @contextmanager
+    def recursion_unlimited(self) -> Iterator[None]:
+        """After 1,000 rounds MariaDB would give what it has by then, and MySQL an error."""
+        is_mariadb = getattr(self.connection, "mysql_is_mariadb", False)
+        limit = "max_recursive_iterations" if is_mariadb else "cte_max_recursion_depth"
+        before = self.scalar(f"SELECT @@SESSION.{limit}")
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {limit} = 4294967295")
+            try:
+                yield
+            finally:
+                cursor.execute(f"SET SESSION {limit} = %s", [before])
 
     def now(self) -> datetime:
         return cast(datetime, self.scalar("SELECT UTC_TIMESTAMP(6)")).replace(tzinfo=UTC)

@@ -37,7 +37,7 @@ def _clean_rows(work: Work) -> None:
         return
     for page in pages(orphans.only("id"), BY_ID, work.size):
         ids = [row.pk for row in page]
-        work.add("artifacts_cleaned", work.write(partial(_discard, orphans, ids)))
+        work.add("artifacts_cleaned", work.write(partial(discard_orphans, orphans, ids)))
 
 
 def without_session(using: str) -> QuerySet[Artifact]:
@@ -47,7 +47,11 @@ def without_session(using: str) -> QuerySet[Artifact]:
     return rows.filter(~Exists(sessions))
 
 
-def _discard(orphans: QuerySet[Artifact], ids: list[str]) -> int:
+def discard_orphans(orphans: QuerySet[Artifact], ids: list[str]) -> int:
+    """Delete those of `ids` that are still orphans, with their contents; how many there were."""
+    # Locked first: a put may give one to another session meanwhile.
+    rows = Artifact._base_manager.using(orphans.db).filter(pk__in=ids).order_by("pk")
+    list(rows.select_for_update().values_list("pk"))
     still = list(orphans.filter(pk__in=ids).values_list("pk", flat=True))
     return discard_artifacts(orphans.db, pk__in=still)
 

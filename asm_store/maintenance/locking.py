@@ -1,12 +1,16 @@
-"""One maintenance of a database at a time, as a courtesy: without it, two do no harm."""
+"""The locks of maintenance: that of a database, and those of sessions.
+
+One maintenance of a database at a time is a courtesy: without it, two do no harm.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from ..backends import transactions
 from ..db import get_operations
+from ..models import Session, SessionSequence
 
 NAME = "asm_store.maintenance"
 
@@ -25,3 +29,13 @@ def lock_held(using: str) -> Iterator[bool]:
     finally:
         if is_held:
             transactions.read(using, lambda: operations.unlock(NAME))
+
+
+def lock_sessions(using: str, ids: Collection[str]) -> set[str]:
+    """Lock sessions as every write does, their counters first: nothing is appended meanwhile.
+
+    Returns the ids of those that there are.
+    """
+    list(SessionSequence.objects.using(using).locked(ids))
+    rows = Session.objects.using(using).filter(pk__in=ids).order_by("id")
+    return set(rows.select_for_update().values_list("pk", flat=True))

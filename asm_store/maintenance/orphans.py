@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from .. import contents
 from ..models import Artifact, Event, Run, Session, SessionSequence
@@ -14,6 +15,8 @@ from .archive import EventLines
 from .work import Work
 
 BY_SESSION = Order(("session_id",))
+
+Cleared = Counter[type[Model]]  # how many rows of which kind
 
 
 def remove(rows: QuerySet[Any]) -> int:
@@ -43,48 +46,49 @@ def clear_orphans(work: Work) -> None:
         return
     for page in pages(orphans.only("session_id"), BY_SESSION, work.size):
         for counter in page:
-            cleaned = clear_session(work, counter.session_id)
-            work.add("orphaned_sequences_cleaned", cleaned)
+            cleared = clear_session(work, counter.session_id)
+            work.add("orphaned_sequences_cleaned", cleared[SessionSequence])
 
 
-def clear_session(work: Work, session_id: str, *, is_archived: bool = False) -> int:
-    """Delete all that is left of a session without its row, piece by piece; how many counters.
+def clear_session(work: Work, session_id: str, *, is_archived: bool = False) -> Cleared:
+    """Delete all that is left of a session without its row, piece by piece; what it was.
 
     The latest events go first: who reads them in their order knows by the last one that he has
     them all. Its counter goes last. Until then every piece locks it, as a save of the same id
     does: a session that somebody stores anew, or restores from an archive, keeps what is there.
     """
-    cleaned = None
-    while cleaned is None:
+    cleared: Cleared = Counter()
+    is_left = True
+    while is_left:
         events = Event.objects.using(work.using).of_session(session_id)
         piece = events.order_by("-sequence_number").values_list("pk", flat=True)[: work.size]
         ids: list[str] = work.read(partial(list, piece))
         archived = None
         if ids and work.archive is not None and not is_archived:
             archived = work.archive.store_events(ids)
-        cleaned = work.write(partial(_clear_piece, work, session_id, ids, archived))
+        counts, is_left = work.write(partial(_clear_piece, work, session_id, ids, archived))
+        cleared.update(counts)
         work.check_time()
-    return cleaned
+    return cleared
 
 
 def _clear_piece(
     work: Work, session_id: str, event_ids: list[str], archived: EventLines | None
-) -> int | None:
-    """None while there may be more, then how many counters it were."""
+) -> tuple[dict[type[Model], int], bool]:
+    """How many rows of which kind it were, and whether there may be more."""
     counters = SessionSequence.objects.using(work.using)
     list(counters.locked([session_id]))
     if Session.objects.using(work.using).filter(pk=session_id).exists():
-        return 0
+        return {}, False
     if event_ids:
         if archived is not None:
             archived.check()
-        remove(Event.objects.using(work.using).filter(pk__in=event_ids))
-        return None
+        return {Event: remove(Event.objects.using(work.using).filter(pk__in=event_ids))}, True
     runs = Run._base_manager.using(work.using)
     run_ids: list[str] = list(
         runs.filter(session_id=session_id).values_list("pk", flat=True)[: work.size]
     )
-    if remove(runs.filter(pk__in=run_ids)):
-        return None
-    discard_artifacts(work.using, session_id=session_id)
-    return remove(counters.filter(pk=session_id))
+    if removed := remove(runs.filter(pk__in=run_ids)):
+        return {Run: removed}, True
+    artifacts = discard_artifacts(work.using, session_id=session_id)
+    return {Artifact: artifacts, SessionSequence: remove(counters.filter(pk=session_id))}, False

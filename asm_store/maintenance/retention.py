@@ -19,6 +19,7 @@ from ..contents import ContentError
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from .archive import Fingerprint, fingerprints
+from .locking import lock_sessions
 from .orphans import clear_session, discard_artifacts, remove
 from .selecting import disposable, expired
 from .work import Work
@@ -46,16 +47,9 @@ def soft_delete(work: Work) -> None:
 
 
 def _mark(work: Work, ids: list[str]) -> int:
-    _lock(work, ids)
+    lock_sessions(work.using, ids)
     still_due = list(expired(work).filter(pk__in=ids).values_list("pk", flat=True))
     return Session.objects.using(work.using).filter(pk__in=still_due).update(deleted_at=work.now)
-
-
-def _lock(work: Work, ids: Collection[str]) -> None:
-    """Lock sessions as every write does, their counters first: nothing is appended meanwhile."""
-    list(SessionSequence.objects.using(work.using).locked(ids))
-    rows = Session.objects.using(work.using).filter(pk__in=ids).order_by("id")
-    list(rows.select_for_update().values_list("pk"))
 
 
 def hard_delete(work: Work) -> None:
@@ -157,7 +151,7 @@ def _remove(
     the rest piece by piece.
     """
     ids = [row.id for row in batch]
-    _lock(work, ids)
+    lock_sessions(work.using, ids)
     now = {row.id: row for row in _versions(work, pk=ids)}
     due = [row for row in batch if now.get(row.id) == row]
     if archived is not None:

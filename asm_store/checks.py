@@ -15,6 +15,7 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from . import conf
 from .backends.database import DatabaseSessionStore
+from .events.sanitizing import shown
 from .handler import InvalidStoreError, StoreHandler
 
 
@@ -68,7 +69,7 @@ def check_time_zones(**kwargs: Any) -> list[checks.CheckMessage]:
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     """E003 and W002: every ASM_STORE_* name is known, and its value usable."""
     found = []
-    for read in conf.SCALARS.values():
+    for read in {**conf.SCALARS, "ASM_STORE_RETENTION": _read_retention}.values():
         try:
             read()
         except ImproperlyConfigured as error:
@@ -78,6 +79,18 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
             hint = f"It has no effect. Known are {', '.join(sorted(conf.SCALARS))}."
             found.append(_message(checks.Warning, "W002", f"Unknown setting {name}.", hint))
     return found
+
+
+def _read_retention() -> None:
+    # Late: it needs much that a process which checks nothing never imports.
+    from .maintenance import RetentionPolicy
+
+    alias = RetentionPolicy.from_settings().archive_storage
+    if alias is not None and alias not in settings.STORAGES:
+        raise ImproperlyConfigured(
+            f"ASM_STORE_RETENTION: archive_storage: STORAGES has no {shown(alias)}; it has "
+            f"{', '.join(sorted(settings.STORAGES))}."
+        )
 
 
 def _databases() -> list[str]:

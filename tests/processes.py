@@ -1,8 +1,9 @@
-"""Starting Python processes together, for races; each uses the same test databases."""
+"""Starting Python processes, commands and races; each uses the same test databases."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,17 @@ from django.utils.module_loading import import_string
 
 _ROOT = Path(__file__).parents[1]
 _SECONDS = 120
+
+
+def start_command(name: str, *args: str, **streams: Any) -> subprocess.Popen[bytes]:
+    """A management command in a process of its own; its output goes into pipes."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", "django", name, "--skip-checks", *args],
+        cwd=_ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        **{"stdout": pipe, "stderr": pipe, **streams},
+    )
 
 
 def run_processes(path: str, arguments: Iterable[Sequence[Any]]) -> list[Any]:

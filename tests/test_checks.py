@@ -64,6 +64,7 @@ def test_good_settings_are_quiet(quiet: Any) -> None:
     quiet.ASM_STORE_RETRY_SECONDS = 0
     quiet.ASM_STORE_EXTRA_EVENT_TYPES = ["plan_revised"]
     quiet.ASM_STORE_PRICING = {"mine": {"default": {"input": 1e-6, "output": 2e-6}}}
+    quiet.ASM_STORE_RETENTION = {"max_total_events": 9, "archive_storage": "default"}
 
     assert ids() == []
 
@@ -121,6 +122,12 @@ class TestE003:
             ("ASM_STORE_RETRY_SECONDS", "soon"),
             ("ASM_STORE_EXTRA_EVENT_TYPES", "plan_revised"),
             ("ASM_STORE_PRICING", {"mine": {"default": {"input": -1, "output": 1}}}),
+            ("ASM_STORE_RETENTION", []),
+            ("ASM_STORE_RETENTION", {"hard_delete_after_days": 0}),
+            ("ASM_STORE_RETENTION", {"keep": 1}),
+            ("ASM_STORE_RETENTION", {"exempt_statuses": ["idle"]}),
+            ("ASM_STORE_RETENTION", {"archive_before_prune": True}),
+            ("ASM_STORE_RETENTION", {"archive_storage": "nowhere"}),
         ],
     )
     def test_bad_value(self, quiet: Any, name: str, value: Any) -> None:

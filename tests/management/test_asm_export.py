@@ -19,6 +19,7 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats import ExportReport, export_sessions, import_paths
 from asm_store.test import make_event
 from tests.exports import EXTRA_TYPE, empty, fill, held, hide_zstd, require_zstd
+from tests.processes import start_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,15 +50,6 @@ def run(*args: str, **options: Any) -> tuple[str, str]:
     options = {"stdout": out, "stderr": err, "no_color": True, **options}
     call_command("asm_export", *args, **options)
     return out.getvalue(), err.getvalue()
-
-
-def start(*args: str, stdout: Any = subprocess.PIPE) -> subprocess.Popen[bytes]:
-    """The command in a process of its own, on the tests' databases."""
-    command = [sys.executable, "-m", "django", "asm_export", "--skip-checks", *args]
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=stdout, stderr=subprocess.PIPE
-    )
 
 
 def names(folder: Path) -> list[str]:
@@ -170,7 +162,7 @@ class TestStandardOutput:
     def test_progress_is_for_terminals(self, monkeypatch: pytest.MonkeyPatch) -> None:
         written = StringIO()
         monkeypatch.setattr("sys.stderr", written)
-        monkeypatch.setattr("asm_store.management.commands.asm_export.SHOWN_EVERY", 0)
+        monkeypatch.setattr("asm_store.management.progress.SHOWN_EVERY", 0)
         run("z-parent", stderr=Terminal())
         assert "1 sessions, 1 runs, 0 events" in written.getvalue()
         assert written.getvalue().endswith("\r")
@@ -183,7 +175,7 @@ class TestStandardOutput:
     def test_a_pipe_that_is_closed_ends_it_quietly(self) -> None:
         store = DatabaseSessionStore()
         store.append_events([make_event("child", data={"x": "y" * 9_000}) for _ in range(100)])
-        with start("--all") as process:
+        with start_command("asm_export", "--all") as process:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.read(10) == b'{"format":'
@@ -192,7 +184,10 @@ class TestStandardOutput:
             assert process.wait(60) == 141
 
     def test_a_disk_that_is_full_is_told(self) -> None:
-        with Path("/dev/full").open("wb") as full, start("--all", stdout=full) as process:
+        with (
+            Path("/dev/full").open("wb") as full,
+            start_command("asm_export", "--all", stdout=full) as process,
+        ):
             assert process.stderr is not None
             told = "CommandError: Standard output cannot be written: No space left on device\n"
             assert process.stderr.read().decode() == told

@@ -4,9 +4,7 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -17,8 +15,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from asm_store.exceptions import StoreError
 from asm_store.formats import EXPORT_FORMATS, Export, ExportReport, export_sessions
 from asm_store.formats.exporting import Progress
+from asm_store.management.progress import progress_line
 
-SHOWN_EVERY = 0.2
 # What a shell says of a program that wrote to a closed pipe: 128 and SIGPIPE's number.
 PIPE_CLOSED = 141
 FILTERS = ("agent_id", "status", "provider", "tags", "created_after", "created_before")
@@ -132,23 +130,10 @@ class Command(BaseCommand):
         else:
             binary.write(piece)
 
-    @contextmanager
-    def _progress(self, options: dict[str, Any], *, shown: bool) -> Iterator[Progress]:
-        """A line on the terminal that is written over; nothing where nobody would see it."""
-        on_terminal = shown and options["verbosity"] >= 1 and self.stderr.isatty()
-        shown_at = time.monotonic()
-
-        def show(report: ExportReport) -> None:
-            nonlocal shown_at
-            if on_terminal and time.monotonic() - shown_at >= SHOWN_EVERY:
-                shown_at = time.monotonic()
-                _overwrite(_counts(report))
-
-        try:
-            yield show
-        finally:
-            if on_terminal:
-                _overwrite("")
+    def _progress(
+        self, options: dict[str, Any], *, shown: bool
+    ) -> AbstractContextManager[Progress]:
+        return progress_line(self.stderr, _counts, shown=shown and options["verbosity"] >= 1)
 
     def _tell(self, report: ExportReport, path: str | None, options: dict[str, Any]) -> None:
         if options["json"]:
@@ -174,11 +159,6 @@ def _time(text: str) -> datetime:
 def _counts(report: ExportReport) -> str:
     kinds = ("sessions", "runs", "events", "artifacts")
     return ", ".join(f"{getattr(report, kind):,} {kind}" for kind in kinds)
-
-
-def _overwrite(line: str) -> None:
-    sys.stderr.write(f"\r{line[:78]:<78}\r{line[:78]}")
-    sys.stderr.flush()
 
 
 def _forget_stdout() -> None:

@@ -1,4 +1,5 @@
-"""What the child processes of `test_killed_artifacts` do: one thing to an artifact, and die in it.
+"""What the child processes of `test_killed_artifacts` and `test_killed_maintenance` do: one thing
+to an artifact, or a whole maintenance, and die in it.
 
 They are forked from a process that has set up Django and has no connection to a database.
 """
@@ -14,34 +15,40 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.db import connections
 from django.test import override_settings
 
 from asm_store.artifacts import ArtifactStore
 from asm_store.backends.database import DatabaseSessionStore
+from asm_store.maintenance import RetentionPolicy, execute
 
 FORKING = "import django; django.setup(); from tests.proofs.deaths import main; main()"
 ROOT = Path(__file__).parents[2]
 SECONDS = 30  # no child lives longer
+PIECE = 200  # bytes of an archive that are written at a time
 NEW = bytes(range(256)) * 800  # 200 KiB, which are read and written in pieces
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call, and after how many of its moments the process is killed (None: it lives)."""
+    """One call, and after how many of its moments the process is killed (None: it lives on)."""
 
     using: str
     folder: str
     work: str
-    key: str
-    session_id: str
     moments: str  # a file, into which one that lives writes them
+    key: str = ""
+    session_id: str = ""
+    policy: dict[str, Any] = field(default_factory=dict)
     death: int | None = None
+    seconds: float | None = None  # or so long after its start
 
 
 class Moments:
@@ -70,6 +77,25 @@ class DeadlyStorage(FileSystemStorage):
         Moments.meet("after a removal")
 
 
+class DeadlyArchive(DeadlyStorage):
+    """Its files are written in pieces, and looked at afterwards."""
+
+    def _save(self, name: str, content: Any) -> str:
+        content.chunks = partial(_deadly_pieces, content)
+        return super()._save(name, content)
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        Moments.meet("before it is read")
+        return super()._open(name, mode)  # type: ignore[misc]  # django-stubs lacks it
+
+
+def _deadly_pieces(content: Any) -> Iterator[bytes]:
+    for number, piece in enumerate(File.chunks(content, PIECE)):
+        yield piece
+        if number == 0:
+            Moments.meet("in the content")
+
+
 class DeadlyContent(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
@@ -90,7 +116,15 @@ def delete_session(job: Job) -> None:
     DatabaseSessionStore(job.using).delete_session(job.session_id)
 
 
-WORKS = {"put": put, "replace": put, "delete": delete, "delete_session": delete_session}
+def maintain(job: Job) -> None:
+    report = execute(RetentionPolicy(**job.policy), using=job.using)
+    assert (report.errors, report.is_complete) == ((), True)
+
+
+WORKS = {
+    "put": put, "replace": put, "delete": delete, "delete_session": delete_session,
+    "maintain": maintain,
+}  # fmt: skip
 
 
 @contextmanager
@@ -115,11 +149,22 @@ def deadly(using: str) -> Iterator[None]:
         yield
 
 
+def configured(folder: str) -> dict[str, Any]:
+    """`STORAGES`, in which there is an archive beside the folder."""
+    archive = str(Path(folder).with_name("archive"))
+    return {
+        alias: {"BACKEND": f"{__name__}.{kind.__name__}", "OPTIONS": {"location": location}}
+        for alias, kind, location in (
+            ("default", DeadlyStorage, folder),
+            ("archive", DeadlyArchive, archive),
+        )
+    }
+
+
 def die(job: Job) -> None:
     signal.alarm(SECONDS)
     Moments.death = job.death
-    storage = {"BACKEND": f"{__name__}.DeadlyStorage", "OPTIONS": {"location": job.folder}}
-    with override_settings(STORAGES={"default": storage}), deadly(job.using):
+    with override_settings(STORAGES=configured(job.folder)), deadly(job.using):
         WORKS[job.work](job)
     connections.close_all()
     Path(job.moments).write_text(json.dumps(Moments.past))
@@ -154,7 +199,11 @@ def main() -> None:
     connections.all()  # loads the drivers, and connects to nothing
     fork = multiprocessing.get_context("fork")
     while line := sys.stdin.readline():
-        child = fork.Process(target=die, args=(Job(**json.loads(line)),))
+        job = Job(**json.loads(line))
+        child = fork.Process(target=die, args=(job,))
         child.start()
+        if job.seconds is not None:
+            child.join(job.seconds)
+            child.kill()
         child.join()
         print(child.exitcode, flush=True)  # noqa: T201

@@ -57,7 +57,7 @@ class Trial:
         if self.before is not None:
             self.files.put(session.id, self.before, session_id=session.id)
         folder, moments = self.folder / "default", self.folder / "moments"
-        return Job(self.using, str(folder), self.work, session.id, session.id, str(moments))
+        return Job(self.using, str(folder), self.work, str(moments), session.id, session.id)
 
     def moments(self) -> list[str]:
         """All that a call meets that nobody kills."""

@@ -52,10 +52,11 @@ def fill(alias: str, sessions: int) -> None:
     for table, rows in makers.items():
         print(f"{alias}: {table}", file=sys.stderr, flush=True)  # noqa: T201
         load(alias, table, rows(sessions))
-    _analyze(alias)
+    analyze(alias)
 
 
-def _analyze(alias: str) -> None:
+def analyze(alias: str) -> None:
+    """Let the database plan for what is in the tables now."""
     tables = ", ".join(COLUMNS)
     statements = {"postgresql": f"VACUUM ANALYZE {tables}", "mysql": f"ANALYZE TABLE {tables}"}
     with connections[alias].cursor() as cursor:

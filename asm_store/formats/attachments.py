@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from django.core.files import File
-from django.core.files.storage import storages
 
 from .. import contents
-from ..contents import Content, ContentError, Place
+from ..contents import Content, Place
 from ..exceptions import StorageError
 from ..models import Artifact
 from .lines import SkippedLineError, UnreadableFileError
@@ -31,13 +30,7 @@ SPOOLED = 1024 * 1024
 
 def has_content(artifact: Artifact) -> bool:
     """Whether there is something to write down: a deleted artifact's content is gone."""
-    content = Content.of(artifact)
-    try:
-        storage = storages[content.place.alias]
-        return artifact.deleted_at is None and bool(storage.exists(content.place.name))
-    except Exception as error:
-        message = f"{content} cannot be looked for: {type(error).__name__}: {error}"
-        raise ContentError(message) from error
+    return artifact.deleted_at is None and contents.exists(Content.of(artifact))
 
 
 def content_lines(artifact: Artifact) -> Iterator[dict[str, Any]]:

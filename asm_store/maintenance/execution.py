@@ -9,6 +9,7 @@ from dataclasses import replace
 from django.db import transaction
 
 from .. import signals
+from ..backends import transactions
 from ..events.sanitizing import shown
 from ..exceptions import ValidationError
 from ..fields import clean_id
@@ -42,7 +43,8 @@ def execute(
     not ask: two at once do the same together.
 
     What fails is in the report's `errors`, and the other steps do their part. Raises
-    `ValidationError` for bad arguments, `MaintenanceError` before anything is done when there is
+    `ValidationError` for bad arguments, `ImproperlyConfigured` for an alias that is not in
+    `DATABASES`, `MaintenanceError` before anything is done when there is
     no archive storage of that name, or when the clocks of this machine and of the database
     differ, `StorageError` when the database cannot be asked at all. Work is done in many short
     transactions: call it outside of your own.
@@ -90,7 +92,9 @@ def _work(
         raise ValidationError(f"policy: expected a RetentionPolicy, got {shown(policy)}.")
     _check_seconds(max_seconds)
     work = Work(policy, database(using), dry_run, progress, max_seconds)
-    _ = work.archive  # now: is it there?
+    # Now, before anything is done: are they there?
+    transactions.is_joined(work.using)
+    _ = work.archive
     return work
 
 
@@ -135,9 +139,9 @@ def prune_session_events(
 
     None for a session that is not stored, or has a tag that protects it.
     """
-    pk, most = clean_id(session_id, "session_id"), policy.max_events_per_session
-    work = _work(policy, using, dry_run=dry_run)
+    pk, work = clean_id(session_id, "session_id"), _work(policy, using, dry_run=dry_run)
     work.check_clock()
+    most = policy.max_events_per_session
     return 0 if most is None else pruning.prune_session(work, pk, most)
 
 

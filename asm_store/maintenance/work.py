@@ -59,7 +59,7 @@ class Work:
     @cached_property
     def archive(self) -> Archive | None:
         """Where to write what is going to be deleted; `MaintenanceError` when it is not there."""
-        if not self.policy.archive_before_prune or self.dry_run:
+        if not self.policy.archive_before_prune:
             return None
         return Archive(str(self.policy.archive_storage), self.using, self.now)
 

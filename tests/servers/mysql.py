@@ -102,6 +102,8 @@ def _command(program: Path, folder: Path, port: int, script: Path) -> list[str |
         f"--init-file={script}",
         f"--pid-file={folder / 'pid'}",
         f"--socket={folder / 'socket'}",
+        # Not one that it shares with the servers of other test runs, which tidy up there.
+        f"--tmpdir={folder}",
         f"--port={port}",
         "--bind-address=127.0.0.1",
         "--skip-name-resolve",

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from .. import contents
 from ..contents import Place
+from ..expressions import OneOf
 from ..models import Artifact, Session
 from ..queries.paging import Order, pages
 from .orphans import discard_artifacts
@@ -53,7 +54,7 @@ def discard_orphans(orphans: QuerySet[Artifact], ids: list[str]) -> int:
     rows = Artifact._base_manager.using(orphans.db).filter(pk__in=ids).order_by("pk")
     list(rows.select_for_update().values_list("pk"))
     still = list(orphans.filter(pk__in=ids).values_list("pk", flat=True))
-    return discard_artifacts(orphans.db, pk__in=still)
+    return discard_artifacts(orphans.db, OneOf("pk", still))
 
 
 def _clean_contents(work: Work, alias: str) -> None:

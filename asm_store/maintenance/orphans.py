@@ -6,9 +6,10 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from .. import contents
+from ..expressions import OneOf
 from ..models import Artifact, Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from .archive import EventLines
@@ -24,10 +25,12 @@ def remove(rows: QuerySet[Any]) -> int:
     return int(rows._raw_delete(rows.db) or 0)
 
 
-def discard_artifacts(using: str, **wanted: Any) -> int:
+def discard_artifacts(using: str, wanted: Q | OneOf) -> int:
     """Delete rows of artifacts; their contents go after the commit."""
-    rows = Artifact._base_manager.using(using).filter(**wanted)
+    rows = Artifact._base_manager.using(using).filter(wanted)
     places = list(rows.select_for_update().values_list("storage_backend", "storage_ref"))
+    if not places:
+        return 0
     contents.discard_after_commit(using, [contents.Place(*place) for place in places])
     return remove(rows)
 
@@ -83,12 +86,12 @@ def _clear_piece(
     if event_ids:
         if archived is not None:
             archived.check()
-        return {Event: remove(Event.objects.using(work.using).filter(pk__in=event_ids))}, True
+        return {Event: remove(Event.objects.using(work.using).filter(OneOf("pk", event_ids)))}, True
     runs = Run._base_manager.using(work.using)
     run_ids: list[str] = list(
         runs.filter(session_id=session_id).values_list("pk", flat=True)[: work.size]
     )
-    if removed := remove(runs.filter(pk__in=run_ids)):
+    if removed := remove(runs.filter(OneOf("pk", run_ids))):
         return {Run: removed}, True
-    artifacts = discard_artifacts(work.using, session_id=session_id)
+    artifacts = discard_artifacts(work.using, Q(session_id=session_id))
     return {Artifact: artifacts, SessionSequence: remove(counters.filter(pk=session_id))}, False

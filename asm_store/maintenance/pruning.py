@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Greatest
 
+from ..expressions import OneOf
 from ..models import Event, SessionSequence
 from ..queries.paging import Order, pages
 from ..querysets import EventQuerySet, SessionQuerySet
@@ -201,7 +202,8 @@ def _delete(
     if archived is not None:
         archived.check()
     ids = [event for pk in due for event in taken[pk]]
-    return remove(Event.objects.using(work.using).filter(pk__in=ids)), len(due) == len(taken)
+    events = Event.objects.using(work.using).filter(OneOf("pk", ids))
+    return remove(events), len(due) == len(taken)
 
 
 def prune_total(work: Work, pruned: Mapping[str, int]) -> None:

@@ -11,26 +11,27 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from .. import signals
 from ..backends.database import DatabaseSessionStore
 from ..contents import ContentError
+from ..expressions import OneOf
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from .archive import Fingerprint, fingerprints
-from .locking import lock_sessions
+from .locking import lock_counters, lock_sessions
 from .orphans import clear_session, discard_artifacts, remove
 from .selecting import disposable, expired
 from .work import Work
 
 BY_USE = Order(("updated_at", "id"))
 BY_DELETION = Order(("deleted_at", "id"))
+# Sessions that are found at a time: the last batch of them is a small one.
+PAGE = 10_000
 # What tells that a session was changed or appended to since it was selected.
-VERSION = (
-    "id", "agent_id", "status", "parent_session_id", "created_at", "updated_at", "deleted_at",
-    "last_sequence", "appended_at",
-)  # fmt: skip
+OF_SESSION = ("id", "agent_id", "status", "parent_session_id", "updated_at", "deleted_at")
+VERSION = (*OF_SESSION, "last_sequence")
 
 Version = Any  # a named tuple of VERSION
 
@@ -48,8 +49,16 @@ def soft_delete(work: Work) -> None:
 
 def _mark(work: Work, ids: list[str]) -> int:
     lock_sessions(work.using, ids)
-    still_due = list(expired(work).filter(pk__in=ids).values_list("pk", flat=True))
-    return Session.objects.using(work.using).filter(pk__in=still_due).update(deleted_at=work.now)
+    still_due = list(expired(work).filter(OneOf("pk", ids)).values_list("pk", flat=True))
+    sessions = Session.objects.using(work.using)
+    return sessions.filter(OneOf("pk", still_due)).update(deleted_at=work.now)
+
+
+def _locked(work: Work, ids: list[str]) -> dict[str, tuple[Any, ...]]:
+    """Those of the sessions that are due, as they are now: nobody changes them, or appends."""
+    counters = lock_counters(work.using, ids)
+    due = disposable(work).filter(OneOf("pk", ids)).order_by("id").select_for_update()
+    return {row[0]: (*row, counters.get(row[0])) for row in due.values_list(*OF_SESSION)}
 
 
 def hard_delete(work: Work) -> None:
@@ -58,20 +67,20 @@ def hard_delete(work: Work) -> None:
     if work.dry_run:
         work.add("sessions_hard_deleted", work.read(due.count))
         return
-    for page in pages(due.values_list(*BY_DELETION.columns, named=True), BY_DELETION, work.size):
-        for batch in _batches(work, _with_descendants(work, {row.id for row in page})):
+    for page in pages(_versions(work), BY_DELETION, PAGE):
+        for batch in _batches(work, _with_descendants(work, page)):
             _remove_batch(work, batch)
 
 
-def _with_descendants(work: Work, ids: set[str]) -> list[Version]:
+def _with_descendants(work: Work, page: list[Version]) -> list[Version]:
     """These sessions and the due ones below them, children before their parents.
 
     A child whose parent went before it would have lost its parent by the time it is archived.
     """
-    found = {row.id: row for row in _versions(work, pk=ids)}
+    found = {row.id: row for row in page}
     parents = set(found)
     while parents:
-        children = list(_versions(work, parent_session_id=parents))
+        children = list(_children(work, parents))
         parents = {row.id for row in children} - found.keys()
         found |= {row.id: row for row in children}
     return sorted(found.values(), key=partial(_depth, found), reverse=True)
@@ -87,17 +96,17 @@ def _depth(found: Mapping[str, Version], row: Version) -> int:
     return len(above)
 
 
-def _versions(work: Work, **wanted: Collection[str]) -> Iterator[Version]:
-    """The due sessions among those whose column has one of the values."""
-    [(column, values)] = wanted.items()
+def _versions(work: Work) -> QuerySet[Any, Any]:
+    """The due sessions."""
     counters = SessionSequence.objects.filter(session_id=OuterRef("pk"))
-    rows = disposable(work).annotate(
-        last_sequence=Subquery(counters.values("last_sequence")),
-        appended_at=Subquery(counters.values("updated_at")),
-    )
-    for some in work.operations.slices(sorted(values)):
-        found = rows.filter(**{f"{column}__in": some}).order_by("id")
-        yield from work.read(partial(list, found.values_list(*VERSION, named=True)))
+    rows = disposable(work).annotate(last_sequence=Subquery(counters.values("last_sequence")))
+    return rows.values_list(*VERSION, named=True)
+
+
+def _children(work: Work, parents: Collection[str]) -> Iterator[Version]:
+    for some in work.operations.slices(sorted(parents)):
+        found = _versions(work).filter(OneOf("parent_session_id", some)).order_by("id")
+        yield from work.read(partial(list, found))
 
 
 def _batches(work: Work, rows: Iterable[Version]) -> Iterator[list[Version]]:
@@ -151,26 +160,26 @@ def _remove(
     the rest piece by piece.
     """
     ids = [row.id for row in batch]
-    lock_sessions(work.using, ids)
-    now = {row.id: row for row in _versions(work, pk=ids)}
+    now = _locked(work, ids)
     due = [row for row in batch if now.get(row.id) == row]
     if archived is not None:
         stored = fingerprints(work.using, ids)
         due = [row for row in due if row.id in archived and archived[row.id] == stored[row.id]]
     due_ids = [row.id for row in due]
     sessions = Session.objects.using(work.using)
-    sessions.filter(parent_session_id__in=due_ids).update(parent_session_id=None)
+    sessions.filter(OneOf("parent_session_id", due_ids)).update(parent_session_id=None)
     _remove_contents(work, [row.id for row in due if not _is_large(work, row)])
-    remove(sessions.filter(pk__in=due_ids))
+    remove(sessions.filter(OneOf("pk", due_ids)))
     for pk in due_ids:
         _tell_after_commit(work, pk)
     return due
 
 
 def _remove_contents(work: Work, ids: list[str]) -> None:
-    discard_artifacts(work.using, session_id__in=ids)
+    of_these = OneOf("session_id", ids)
+    discard_artifacts(work.using, of_these)
     for kind in (Event, Run, SessionSequence):
-        remove(kind._base_manager.using(work.using).filter(session_id__in=ids))
+        remove(kind._base_manager.using(work.using).filter(of_these))
 
 
 def _tell_after_commit(work: Work, session_id: str) -> None:

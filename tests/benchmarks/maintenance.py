@@ -34,8 +34,9 @@ PAUSE, ALONE = 0.005, 5.0
 # How a list of ids is given to a statement.
 LISTS = {"postgresql": "= ANY(%s)"}
 
-# In the process that appends: it ends when this is set.
+# In the process that appends: it ends when the one is set, and sets the other when it has begun.
 _over: Signal
+_begun: Signal
 
 
 def main() -> None:
@@ -133,14 +134,15 @@ def fill(alias: str, sessions: int) -> None:
 # What a process of its own does
 
 
-def _elsewhere(remove: Callable[[str], None], alias: str, sessions: int) -> dict[str, float]:
+def _elsewhere(remove: Callable[..., None], alias: str, sessions: int) -> dict[str, float]:
     """Seconds and peak memory of the removal in a new process."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=django.setup) as pool:
         return pool.submit(_measured, remove, alias, sessions).result()
 
 
-def _measured(remove: Callable[[str], None], alias: str, sessions: int) -> dict[str, float]:
+def _measured(remove: Callable[..., None], alias: str, sessions: int) -> dict[str, float]:
     connections[alias].ensure_connection()
+    remove(alias, dry_run=True)  # imports, and what a driver does once
     begin = time.perf_counter()
     remove(alias)
     seconds = time.perf_counter() - begin
@@ -154,16 +156,18 @@ def _measured(remove: Callable[[str], None], alias: str, sessions: int) -> dict[
     return {"seconds": seconds, "peak": peak}
 
 
-def remove_by_maintenance(alias: str) -> None:
+def remove_by_maintenance(alias: str, *, dry_run: bool = False) -> None:
     from asm_store.maintenance import RetentionPolicy, execute
 
     policy = RetentionPolicy(max_completed_session_age_days=None, batch_size=BATCH)
-    done = execute(policy, using=alias)
+    done = execute(policy, using=alias, dry_run=dry_run)
     assert not done.errors, done.errors
 
 
-def remove_by_sql(alias: str) -> None:
+def remove_by_sql(alias: str, *, dry_run: bool = False) -> None:
     """The least that has to be done, in the same batches."""
+    if dry_run:
+        return
     connection = connections[alias]
     listed = LISTS.get(connection.vendor)
     last = ""
@@ -229,9 +233,6 @@ def _prepare(over: Signal, begun: Signal) -> None:
     global _over, _begun
     _over, _begun = over, begun
     django.setup()
-
-
-_begun: Signal
 
 
 def _append_until_over(alias: str) -> list[float]:

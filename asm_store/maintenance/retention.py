@@ -170,8 +170,7 @@ def _remove(
     sessions.filter(OneOf("parent_session_id", due_ids)).update(parent_session_id=None)
     _remove_contents(work, [row.id for row in due if not _is_large(work, row)])
     remove(sessions.filter(OneOf("pk", due_ids)))
-    for pk in due_ids:
-        _tell_after_commit(work, pk)
+    _tell_after_commit(work, due_ids)
     return due
 
 
@@ -182,11 +181,11 @@ def _remove_contents(work: Work, ids: list[str]) -> None:
         remove(kind._base_manager.using(work.using).filter(of_these))
 
 
-def _tell_after_commit(work: Work, session_id: str) -> None:
-    send = partial(
-        signals.session_deleted.send_robust,
-        sender=DatabaseSessionStore,
-        store=DatabaseSessionStore(using=work.using),
-        session_id=session_id,
-    )
+def _tell_after_commit(work: Work, session_ids: list[str]) -> None:
+    store = DatabaseSessionStore(using=work.using)
+
+    def send() -> None:
+        for pk in session_ids:
+            signals.session_deleted.send_robust(type(store), store=store, session_id=pk)
+
     transaction.on_commit(send, using=work.using, robust=True)

@@ -120,10 +120,10 @@ class Trial:
         self._note(here, seed)
         with override_settings(STORAGES=storages(job)):
             report = execute(self.policy, using=self.using, locked=False)
-        assert (report.errors, report.is_complete) == ((), True)
-        assert left(self.using) == self.expected[seed]
-        assert orphans(self.using) == {}
-        self._restore()
+            assert (report.errors, report.is_complete) == ((), True)
+            assert left(self.using) == self.expected[seed]
+            assert orphans(self.using) == {}
+            self._restore()
         self.tally.restored += len(self.events(rows(self.using))) - len(self.events(here))
 
     def _note(self, here: dict[str, Any], seed: int) -> None:

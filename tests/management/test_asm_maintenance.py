@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ from tests.artifacts.places import FILES, configured
 from tests.processes import start_command
 
 NOTHING = ["--max-completed-session-age-days", "none", "--hard-delete-after-days", "none"]
+# After which a process that has not done its part has failed.
+SECONDS = 60
+TRIES = 6
 QUESTION = "Type 'yes' to do this, or 'no' to cancel: "
 
 
@@ -183,7 +187,7 @@ class TestMaintenance:
 def in_process(args: list[str]) -> tuple[int, str, str]:
     """The command in this process: exit code, output, errors."""
     with start_command("asm_maintenance", *args) as process:
-        out, err = process.communicate()
+        out, err = process.communicate(timeout=SECONDS)
     return process.returncode, out.decode(), err.decode()
 
 
@@ -401,6 +405,19 @@ class TestExitCodes:
         assert bool(out) == (code == 0 and args[:1] != ["--verbosity"])
 
 
+@pytest.fixture(autouse=True)
+def dispositions() -> Iterator[None]:
+    """Those of a program at a terminal, here and in the processes that are started: one that a
+    shell has put into the background ignores SIGINT, and so would its children.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @contextmanager
 def at_terminal(*args: str, **streams: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The command with a terminal for its input and errors, and the terminal's other end."""
@@ -408,7 +425,10 @@ def at_terminal(*args: str, **streams: Any) -> Iterator[tuple[subprocess.Popen[b
     try:
         streams = {"stdin": its, "stderr": its, **streams}
         with start_command("asm_maintenance", *args, **streams) as process:
-            yield process, ours
+            try:
+                yield process, ours
+            finally:
+                process.kill()  # it has ended, unless something went wrong
     finally:
         os.close(ours)
         os.close(its)
@@ -417,19 +437,21 @@ def at_terminal(*args: str, **streams: Any) -> Iterator[tuple[subprocess.Popen[b
 def read_until(terminal: int, text: str) -> str:
     read = b""
     while text.encode() not in read:
+        assert select.select([terminal], [], [], SECONDS)[0], f"no {text!r} after {read!r}"
         read += os.read(terminal, 1024)
     return read.decode().replace("\r\n", "\n")
 
 
 def output_after(process: subprocess.Popen[bytes], number: signal.Signals) -> bytes:
     """What the process writes once it is signalled."""
-    while True:
+    for _ in range(TRIES):
         process.send_signal(number)
         try:
             return process.communicate(timeout=10)[0]
         except subprocess.TimeoutExpired:
             # It came just before the process waited for input: Python noticed it and waits.
             continue
+    raise AssertionError(f"{TRIES} times {number.name}, and it has not ended")
 
 
 class TestAsking:
@@ -444,7 +466,7 @@ class TestAsking:
             ) in asked
             assert stored("default") == BEFORE
             os.write(terminal, b"yes\n")
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0
         assert b"Maintenance of the database 'default':\n          1 sessions" in out
         assert stored("default") == {"fresh": 9, "expired": 2}
@@ -454,7 +476,7 @@ class TestAsking:
         with at_terminal("--json") as (process, terminal):
             read_until(terminal, QUESTION)
             os.write(terminal, answer)
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         report = json.loads(out)
         assert process.returncode == 1
         assert report["error"] == "Cancelled: nothing was changed."
@@ -464,26 +486,26 @@ class TestAsking:
     @pytest.mark.parametrize("args", [["--noinput"], ["--no-input", "--max-seconds", "60"]])
     def test_noinput_does_not_ask(self, filled_default: None, args: list[str]) -> None:
         with at_terminal(*args) as (process, _terminal):
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0
         assert b"3 sessions removed" in out
 
     def test_a_dry_run_does_not_ask(self, filled_default: None) -> None:
         with at_terminal("--dry-run") as (process, _terminal):
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         assert b"would do:\n" in out
         assert stored("default") == BEFORE
 
     def test_nor_does_it_when_nothing_is_due(self, filled_default: None) -> None:
         run()
         with at_terminal() as (process, _terminal):
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0
         assert out.endswith(b"nothing, for nothing is due.\n")
 
     def test_without_a_terminal_to_ask_on(self, filled_default: None) -> None:
         with at_terminal(stderr=subprocess.PIPE) as (process, _terminal):
-            _out, err = process.communicate()
+            _out, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 1
         assert b"There is nobody to ask on standard error: --noinput goes on." in err
         assert stored("default") == BEFORE
@@ -493,11 +515,11 @@ class TestAsking:
         with at_terminal(*args) as (process, terminal):
             assert "5 events pruned" in read_until(terminal, QUESTION)
             os.write(terminal, b"yes\n")
-            process.communicate()
+            process.communicate(timeout=SECONDS)
         assert process.returncode == 0
         assert stored("default") == {**BEFORE, "fresh": 4}
         with at_terminal(*args) as (process, _terminal):
-            assert b"nothing is due" in process.communicate()[0]
+            assert b"nothing is due" in process.communicate(timeout=SECONDS)[0]
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_instead_of_an_answer(
@@ -674,10 +696,10 @@ class TestHealth:
             asked = read_until(terminal, QUESTION)
             assert f"Would be repaired:\n          1 counters_behind\n{QUESTION}" in asked
             os.write(terminal, b"yes\n")
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         assert out == b"Repaired:\n          1 counters_behind\n"
         with at_terminal("--repair", "--health-check") as (process, _terminal):
-            out, _err = process.communicate()
+            out, _err = process.communicate(timeout=SECONDS)
         assert out == b"Nothing had to be repaired.\nHealthy: nothing was found.\n"
 
     def test_the_exit_code(self, filled_default: None) -> None:
@@ -712,6 +734,6 @@ class TestErasure:
             asked = read_until(terminal, QUESTION)
             assert "The content of 1 event of the session 'fresh' will be replaced" in asked
             os.write(terminal, b"no\n")
-            process.communicate()
+            process.communicate(timeout=SECONDS)
         assert process.returncode == 1
         assert self.content("default", "fresh_1") != {"erased": True}

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
 
 from ..expressions import OneOf
 from ..models import Event, SessionSequence
@@ -49,6 +50,7 @@ def prune_each(work: Work) -> dict[str, int]:
     counters = SessionSequence.objects.using(work.using).filter(last_sequence__gt=most)
     for page in pages(counters.only("session_id"), BY_SESSION, work.size):
         for counter in page:
+            work.check_time()
             if (cut := _cut_to(work, counter.session_id, most)) is not None:
                 pruned[cut.session_id] = cut.count
                 pruning.add(cut)
@@ -230,6 +232,7 @@ def _prune_by_use(work: Work, most: int, pruned: Mapping[str, int], *, is_wary: 
     pretended = sum(pruned.values()) if work.dry_run else 0
     total = _total(work)
     for page in _by_use(work):
+        work.check_time()
         if (excess := total - pretended - most) <= 0:
             return False
         cuts = _cuts(work, page, excess, pruned)
@@ -269,14 +272,23 @@ def _with_use(sessions: SessionQuerySet) -> Any:
 
 
 def _by_use(work: Work) -> Iterator[dict[str, datetime]]:
-    """The sessions that can be pruned and when each was used, the least recently used first."""
+    """The sessions that can be pruned and when each was used, the least recently used first.
+
+    One that is used meanwhile comes once more, and ends it when it would come a third time:
+    what is still to come was all used meanwhile, and whoever is used all the time never ends.
+    """
+    begun, again = timezone.now(), set[str]()
     rows = unprotected(work)
     if work.dry_run:
         rows = rows.exclude(pk__in=disposable(work).values("pk"))
     found = _with_use(rows).order_by("used_at", "pk").values_list("used_at", "pk")
     page: list[Any] = work.read(partial(list, found[: work.size]))
     while page:
-        yield {pk: moment for moment, pk in page}
+        used = {pk: moment for moment, pk in page}
+        yield {pk: moment for pk, moment in used.items() if pk not in again}
+        if not again.isdisjoint(used):
+            return
+        again.update(pk for pk, moment in used.items() if moment > begun)
         moment, last = page[-1]
         beyond = Q(used_at__gt=moment) | Q(used_at=moment, pk__gt=last)
         page = work.read(partial(list, found.filter(beyond)[: work.size]))

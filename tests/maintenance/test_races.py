@@ -219,6 +219,23 @@ def test_what_is_appended_meanwhile_is_not_pruned(using: str) -> None:
         assert numbers(using, pk) in ([3, 4, 5, 6, 7], [4, 5, 6, 7])
 
 
+def test_who_is_used_all_the_time_does_not_keep_it_from_its_end(using: str) -> None:
+    """There are too many events, which are all protected, and one session is always the latest."""
+    for number in range(4):
+        add(using, f"ses_{number}", days=100 - number)
+    Event.objects.using(using).update(type="run_started")
+
+    def use_one(run: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        if sql.startswith("SELECT") and not connections[using].in_atomic_block:
+            run_threads([partial(touch, using, "ses_0")])
+        return run(sql, *arguments)
+
+    policy = replace(TOTAL, batch_size=1)
+    with connections[using].execute_wrapper(use_one):
+        report = execute(policy, using=using, max_seconds=SECONDS)
+    assert (report.is_complete, report.errors, report.events_pruned) == (True, (), 0)
+
+
 def test_two_at_once_never_prune_more_than_is_too_much(using: str) -> None:
     """The second prunes at a moment of the first, after somebody used what was the oldest."""
 
@@ -326,6 +343,8 @@ def test_a_second_one_says_that_it_was_skipped(server: str) -> None:
 
 # Appends go on meanwhile
 
+PAUSE = 0.003
+
 
 class Appender:
     """Appends to some sessions in turn, without end, until it is told to stop."""
@@ -343,6 +362,8 @@ class Appender:
                 self.appended[pk] += 1
                 assert event.sequence_number == self.appended[pk]
             self.begun.set()
+            # SQLite's queue is not fair: without a pause nobody else would have his turn.
+            self.is_over.wait(PAUSE)
 
 
 def test_appends_go_on_meanwhile(using: str) -> None:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -28,15 +29,12 @@ class CutOffFileError(OSError):
 
 def load_zstd() -> ModuleType:
     """Python's module for Zstandard, or its backport; `ImproperlyConfigured` without it."""
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
+        return import_module(name)
     except ImportError as error:
         message = "Zstandard files need a package: pip install 'django-asm-store[zstd]'"
         raise ImproperlyConfigured(message) from error
-    return zstd
 
 
 def open_decompressed(path: Path) -> io.BufferedReader:

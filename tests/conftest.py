@@ -9,6 +9,9 @@ from django.conf import settings
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
+from asm_store.backends.base import BaseSessionStore
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.backends.memory import InMemorySessionStore
 from tests.cases import require, with_access
 from tests.databases import ALIASES, tell_child_processes, vendor_of
 from tests.servers import obtain
@@ -31,6 +34,14 @@ def alias(request: pytest.FixtureRequest) -> str:
 def using(request: pytest.FixtureRequest) -> str:
     """Each database alias in turn; what the test commits there is deleted after it."""
     return require(request.param)
+
+
+@pytest.fixture(params=["memory", *map(with_access, ALIASES)])
+def store(request: pytest.FixtureRequest) -> BaseSessionStore:
+    """A store of each kind: in memory, of this test's own, and on each database alias."""
+    if request.param == "memory":
+        return InMemorySessionStore()
+    return DatabaseSessionStore(require(request.param))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ MODULES = (
     "asm_store.pricing",
     "asm_store.artifacts",
     "asm_store.formats",
+    "asm_store.providers",
+    "asm_store.transcripts",
     "asm_store.maintenance",
     "asm_store.exceptions",
     "asm_store.signals",

@@ -106,6 +106,23 @@ class MaintenanceError(StoreError):
 
 
 class ProviderError(StoreError):
-    """The provider of a run failed; what had arrived before is stored."""
+    """The provider of a run failed, `__cause__` says how; what had arrived before is stored."""
 
     code = "provider_error"
+
+    def __init__(self, message: str = "", *, session_id: str = "", run_id: str = "") -> None:
+        super().__init__(message)
+        self.session_id = session_id
+        self.run_id = run_id
+
+
+class RunTimeout(ProviderError, TimeoutError):
+    """The run took longer than its timeout; what had arrived before is stored."""
+
+    code = "run_timeout"
+
+
+class RunCancelled(ProviderError):
+    """The run was cancelled while it was executed; what had arrived before is stored."""
+
+    code = "run_cancelled"

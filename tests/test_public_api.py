@@ -29,6 +29,7 @@ MODULES = (
     "asm_store.formats",
     "asm_store.providers",
     "asm_store.transcripts",
+    "asm_store.session_manager",
     "asm_store.maintenance",
     "asm_store.exceptions",
     "asm_store.signals",

@@ -13,7 +13,7 @@ from asm_store.backends.memory import InMemorySessionStore
 from asm_store.exceptions import SessionNotFound, ValidationError
 from asm_store.models import Event
 from asm_store.test import make_event, make_run, make_session
-from asm_store.transcripts import Transcript, build, build_before
+from asm_store.transcripts import Message, Transcript, build, build_before
 
 Part = tuple[str, dict[str, Any]]
 
@@ -55,12 +55,13 @@ def add(
 
 def short(transcript: Transcript) -> list[str]:
     """Each message in a word: what was said, or what was called and answered."""
-    return [
-        f"{'call' if 'tool_input' in message else 'result'} {message['tool_call_id']}"
-        if "tool_call_id" in message
-        else str(message["content"])
-        for message in transcript.messages
-    ]
+    return [_word(message) for message in transcript.messages]
+
+
+def _word(message: Message) -> str:
+    if "tool_call_id" not in message:
+        return str(message["content"])
+    return f"{'call' if 'tool_input' in message else 'result'} {message['tool_call_id']}"
 
 
 def test_messages_tools_and_the_latest_number(store: BaseSessionStore) -> None:

@@ -23,6 +23,7 @@ from .writing import AsyncEventWriter, EventWriter
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Change = Callable[[Session], Collection[str]]
 
 
@@ -354,6 +355,17 @@ class BaseSessionStore(EventReader):
 
     @abstractmethod
     def _get_latest_sequence(self, session_id: str) -> int: ...
+
+    @abstractmethod
+    def _atomically(self, body: Callable[[], T]) -> T:
+        """`body()`, whose writes are stored together or, when it raises, not at all.
+
+        It may be called again, when that may help. Joins the caller's transaction.
+        """
+
+    @abstractmethod
+    def _locked(self, run_id: str) -> tuple[Session, Run]:
+        """Within `_atomically`: a run and its session, which nobody changes until that ends."""
 
     def _is_in_block(self) -> bool:
         """Whether a write would join a transaction of the caller's."""

@@ -311,6 +311,18 @@ class DatabaseSessionStore(BaseSessionStore):
         latest = self._counters([session_id]).values_list("last_sequence", flat=True)
         return self._read(latest.first) or 0
 
+    def _atomically(self, body: Callable[[], T]) -> T:
+        return self._write(body)
+
+    def _locked(self, run_id: str) -> tuple[Session, Run]:
+        session_id = self._get_run(run_id).session_id
+        self._lock_counters([session_id])
+        session = self._sessions().select_for_update().filter(id=session_id).first()
+        run = self._runs().select_for_update().filter(id=run_id).first()
+        if session is None or run is None:
+            raise run_not_found(run_id)  # deleted while this waited
+        return session, run
+
     # The database
 
     def _is_in_block(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from django.dispatch import Signal
@@ -19,6 +20,7 @@ from .base import BaseSessionStore, Change, run_not_found
 from .reading import Progress, session_not_found
 
 RecordType = TypeVar("RecordType", bound=Record)
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Data:
     events: dict[str, Event] = field(default_factory=dict)
     logs: dict[str, list[Event]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    # What a block that writes together has to tell when it ends; None outside of one.
+    untold: list[Callable[[], Any]] | None = None
 
 
 # By alias, as the locmem cache's: all threads of a process see the same sessions.
@@ -223,8 +227,41 @@ class InMemorySessionStore(BaseSessionStore):
         with self._data.lock:
             return len(self._data.logs.get(session_id, []))
 
+    def _atomically(self, body: Callable[[], T]) -> T:
+        data = self._data
+        with data.lock:
+            if data.untold is not None:
+                return body()
+            before = dict(data.sessions), dict(data.runs), dict(data.logs)
+            lengths = {session_id: len(log) for session_id, log in data.logs.items()}
+            untold: list[Callable[[], Any]] = []
+            data.untold = untold
+            try:
+                result = body()
+            except BaseException:
+                data.sessions, data.runs, data.logs = before
+                for session_id, length in lengths.items():
+                    del data.logs[session_id][length:]
+                data.events = {event.id: event for log in data.logs.values() for event in log}
+                raise
+            finally:
+                data.untold = None
+        for send in untold:
+            send()
+        return result
+
+    def _locked(self, run_id: str) -> tuple[Session, Run]:
+        run = self._get_run(run_id)
+        return self._get_session(run.session_id), run
+
     def _send(self, signal: Signal, **arguments: Any) -> None:
-        signal.send_robust(sender=type(self), store=self, **arguments)
+        send = partial(signal.send_robust, sender=type(self), store=self, **arguments)
+        with self._data.lock:
+            # In another thread's block this waits for its end.
+            if self._data.untold is not None:
+                self._data.untold.append(send)
+                return
+        send()
 
     def _send_appended(self, new: list[Event]) -> None:
         if new:

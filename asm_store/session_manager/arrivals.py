@@ -1,0 +1,150 @@
+"""What a provider yields: made events of its run, and counted towards what the run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..events.sanitizing import shown
+from ..events.validation import is_count
+from ..exceptions import ValidationError
+from ..models import Event, Run, Session
+from .lifecycle import error_data, noted
+
+Type = Event.Type
+RUN_ENDS = {
+    Type.RUN_COMPLETED: Run.Status.COMPLETED,
+    Type.RUN_FAILED: Run.Status.FAILED,
+    Type.RUN_CANCELLED: Run.Status.CANCELLED,
+    Type.RUN_TIMEOUT: Run.Status.TIMEOUT,
+}
+# The manager stores these itself: what a provider says in them is kept elsewhere.
+MERGED = frozenset({Type.RUN_STARTED, *RUN_ENDS, *(t for t in Type if t.startswith("session_"))})
+
+
+class Stop(Exception):
+    """Ends an execution: the run is to have this status, for a reason that is told by `data`."""
+
+    def __init__(
+        self, status: str, data: dict[str, Any], cause: BaseException | None = None
+    ) -> None:
+        super().__init__(data.get("error_message", status))
+        self.status = status
+        self.data = data
+        self.cause = cause
+
+    def shortened(self) -> Stop:
+        """The same with no more to tell than what went wrong."""
+        data = error_data(str(self), self.status)
+        return Stop(self.status, data, self.cause)
+
+
+def failed(error: BaseException) -> Stop:
+    """What the provider did wrong."""
+    return Stop(Run.Status.FAILED, error_data(error, "provider_error"), error)
+
+
+def event_of(value: object, run: Run, session: Session) -> Event:
+    """The event that `value`, which a provider has yielded, stands for; else `ValidationError`."""
+    if isinstance(value, Event):
+        columns = value.to_dict()
+    elif isinstance(value, Mapping):
+        columns = dict(value)
+    else:
+        raise ValidationError(f"the provider yielded {shown(value)}: no mapping and no Event.")
+    for name, own in (("session_id", session.id), ("run_id", run.id)):
+        if columns.get(name) not in (None, own):
+            raise ValidationError(f"{name}: the provider yielded an event of {columns[name]!a}.")
+        columns[name] = own
+    columns["provider"] = columns.get("provider") or run.provider
+    columns.pop("sequence_number", None)
+    columns = {"schema_version": 1, **columns}
+    if columns.get("data", {}) is None:
+        columns["data"] = {}
+    return noted(Event.from_dict(columns))
+
+
+class Account:
+    """What the events of a run say of it: usage, turns, output, and how it ended."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._texts: list[str] = []
+        self._turns = 0
+        self._end: Event | None = None
+        self._session_data: dict[str, Any] = {}
+        self.provider_metadata: dict[str, Any] = {}
+
+    def merge(self, event: Event) -> None:
+        """Keep what an event says that is not stored itself."""
+        if event.type in RUN_ENDS:
+            self._end = event
+        elif event.type == Type.RUN_STARTED:
+            self.provider_metadata.update(event.data)
+        else:
+            self._session_data.update(event.data)
+
+    def count(self, event: Event) -> None:
+        """Take account of a stored event."""
+        if event.type == Type.TOKEN_USAGE_UPDATED:
+            self._run.update_token_usage(_counts(event.data))
+            if isinstance(model := event.data.get("model"), str):
+                self.provider_metadata.setdefault("model", model)
+        elif event.type == Type.TURN_COMPLETED:
+            self._turns += 1
+        elif event.type == Type.MESSAGE_RECEIVED:
+            self._texts.append(_text_of(event.data.get("content")))
+
+    def check_end(self) -> None:
+        """Raise `Stop` when the provider itself said that the run did not complete."""
+        if self._end is None or self._end.type == Type.RUN_COMPLETED:
+            return
+        status = RUN_ENDS[Type(self._end.type)]
+        raise Stop(status, error_data(self._end.data, status))
+
+    def fill(self, run: Run) -> Run:
+        """Give `run` what is known of it, however it ended."""
+        run.turn_count = max(run.turn_count, self._turns)
+        run.token_usage = self._run.token_usage
+        said = self._said
+        if isinstance(usage := said.get("token_usage"), Mapping):
+            run.token_usage = _counts(usage)
+        if is_count(cost := said.get("cost_usd")):
+            run.cost_usd = cost
+        if isinstance(metadata := said.get("provider_metadata"), Mapping):
+            self.provider_metadata.update(metadata)
+        return run
+
+    def output(self) -> dict[str, Any]:
+        """What the provider said that the output is, or the text that was received."""
+        output = self._said.get("output")
+        if isinstance(output, Mapping):
+            return dict(output)
+        return {"content": "\n".join(self._texts)}
+
+    def end_data(self) -> dict[str, Any]:
+        """The data of `run_completed`."""
+        return {"stop_reason": "completed", **self._said}
+
+    def end_metadata(self) -> dict[str, Any]:
+        return {} if self._end is None else dict(self._end.metadata)
+
+    def session_data(self) -> dict[str, Any]:
+        return dict(self._session_data)
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        return {} if self._end is None else self._end.data
+
+
+def _counts(data: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in data.items() if is_count(value)}
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message: a string, or the text blocks of a list."""
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    texts = [block.get("text") for block in blocks if isinstance(block, dict)]
+    return "".join(text for text in texts if isinstance(text, str))

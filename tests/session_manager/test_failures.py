@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 
 from asm_store.backends.base import BaseSessionStore
+from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import (
     EventConflict,
     ProviderError,
@@ -26,6 +27,8 @@ from asm_store.providers import BaseProvider
 from asm_store.session_manager import SessionManager
 from asm_store.session_manager.execution import CHECK_SECONDS
 from asm_store.test import ScriptedProvider, make_event, make_session
+from tests.processes import run_processes
+from tests.session_manager.logs import types
 
 SECONDS = 30
 HELLO = {"type": "message_received", "data": {"role": "assistant", "content": "Hello."}}
@@ -42,24 +45,6 @@ class Boom(Exception):
 class Unprintable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text either")
-
-
-@pytest.fixture(params=["sync", "async"])
-def run_once(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    def call(manager: SessionManager, *args: Any, **kwargs: Any) -> Any:
-        if request.param == "sync":
-            return manager.run_once(*args, **kwargs)
-
-        async def run() -> Any:
-            return await manager.arun_once(*args, **kwargs)
-
-        return async_to_sync(run)()
-
-    return call
-
-
-def types(store: BaseSessionStore, session_id: str) -> list[str]:
-    return [event.type for event in store.get_events(session_id)]
 
 
 def only(store: BaseSessionStore) -> tuple[Session, Run]:
@@ -313,9 +298,6 @@ def test_no_time_at_all(store: BaseSessionStore) -> None:
 def test_a_run_is_cancelled_while_its_provider_blocks(
     using: str, run_once: Any, blocking: Blocking
 ) -> None:
-    from asm_store.backends.database import DatabaseSessionStore
-    from tests.processes import run_processes
-
     store = DatabaseSessionStore(using)
     took: list[float] = []
 
@@ -339,8 +321,6 @@ def test_a_run_is_cancelled_while_its_provider_blocks(
 
 def cancel_in(using: str, run_id: str) -> str:
     """In a child process."""
-    from asm_store.backends.database import DatabaseSessionStore
-
     manager = SessionManager(DatabaseSessionStore(using), ScriptedProvider([]))
     return str(manager.cancel_run(run_id).status)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
+from asm_store import signals
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import (
@@ -21,6 +22,7 @@ from asm_store.exceptions import (
 from asm_store.models import Event, Run, Session
 from asm_store.session_manager import SessionManager
 from asm_store.test import ScriptedProvider, make_run, make_session
+from tests.session_manager.logs import types
 from tests.threads import run_threads
 
 STEPS = {
@@ -42,10 +44,6 @@ def call(manager: SessionManager, step: str, session_id: str) -> Session:
     arguments = ["it broke"] if step == "fail_session" else []
     session: Session = getattr(manager, step)(session_id, *arguments)
     return session
-
-
-def types(store: BaseSessionStore, session_id: str) -> list[str]:
-    return [event.type for event in store.get_events(session_id)]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -248,8 +246,6 @@ def test_every_step_has_its_async_twin(store: BaseSessionStore) -> None:
 
 
 def test_signals_come_when_all_of_a_step_is_stored(store: BaseSessionStore) -> None:
-    from asm_store import signals
-
     seen: list[list[str]] = []
 
     def receive(session: Session, **kwargs: Any) -> None:

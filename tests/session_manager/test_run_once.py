@@ -14,31 +14,12 @@ from asm_store.backends.base import BaseSessionStore
 from asm_store.exceptions import InvalidStatus, SessionDeleted, ValidationError
 from asm_store.models import Event, Run, Session
 from asm_store.providers import BaseProvider
-from asm_store.session_manager import RunResult, SessionManager
+from asm_store.session_manager import SessionManager
 from asm_store.test import ScriptedProvider, make_event, make_session
+from tests.session_manager.logs import types
 
 HELLO = {"type": "message_received", "data": {"role": "assistant", "content": "Hello."}}
 RATES = {"scripted": {"models": {"m": {"input": 1.0, "output": 10.0}}}}
-
-
-def types(store: BaseSessionStore, session_id: str) -> list[str]:
-    return [event.type for event in store.get_events(session_id)]
-
-
-@pytest.fixture(params=["sync", "async"])
-def run_once(request: pytest.FixtureRequest) -> Any:
-    """`run_once`, or its twin as an async view would call it."""
-
-    def call(manager: SessionManager, *args: Any, **kwargs: Any) -> RunResult:
-        if request.param == "sync":
-            return manager.run_once(*args, **kwargs)
-
-        async def run() -> RunResult:
-            return await manager.arun_once(*args, **kwargs)
-
-        return async_to_sync(run)()
-
-    return call
 
 
 @override_settings(ASM_STORE_PRICING=RATES)

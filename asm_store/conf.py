@@ -61,6 +61,14 @@ def extra_event_types() -> frozenset[str]:
     return frozenset(value)
 
 
+def redaction() -> bool:
+    """`ASM_STORE_REDACTION`: whether secrets are taken out of events before they are stored."""
+    value = getattr(settings, "ASM_STORE_REDACTION", False)
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured("ASM_STORE_REDACTION must be True or False.")
+    return value
+
+
 def pricing() -> PricingTable:
     """`ASM_STORE_PRICING`: the project's own rates, in USD per token, by provider and model."""
     global _pricing  # noqa: PLW0603
@@ -96,6 +104,7 @@ SCALARS = {
     "ASM_STORE_RETRY_SECONDS": retry_seconds,
     "ASM_STORE_MAX_QUERY_LIMIT": max_query_limit,
     "ASM_STORE_EXTRA_EVENT_TYPES": extra_event_types,
+    "ASM_STORE_REDACTION": redaction,
     "ASM_STORE_PRICING": pricing,
     "ASM_STORE_RETENTION": retention,
 }

@@ -9,7 +9,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import fields
+from . import conf, fields
+from .events.redaction import REDACTED, Redactor
 from .events.sanitizing import clean_number, shown
 from .events.types import EventType
 from .exceptions import ValidationError
@@ -202,6 +203,18 @@ class Event(Record):
             ),
             models.Index(fields=["timestamp", "id"], name="asm_events_timestamp"),
         ]
+
+    def redacted(self) -> Self:
+        """With ASM_STORE_REDACTION, this prepared event without secrets in data and metadata."""
+        if not conf.redaction():
+            return self
+        redactor = Redactor()
+        data, metadata = redactor.redact(self.data), redactor.redact(self.metadata)
+        if not redactor.counts:
+            return self
+        self.data, self.metadata = data, metadata
+        self.count_replaced(redactor.counts, REDACTED)
+        return self.prepared()  # its size is another one
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

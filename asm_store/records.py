@@ -78,11 +78,11 @@ class Record(models.Model):
         copy._state.adding, copy._state.db = self._state.adding, self._state.db
         return copy
 
-    def count_replaced(self, counts: dict[str, int]) -> None:
-        """Add `counts` of what was made storable to `metadata["_sanitized"]`; empty: nothing."""
+    def count_replaced(self, counts: dict[str, int], key: str = SANITIZED) -> None:
+        """Add `counts` of what was replaced to `metadata[key]`; empty: nothing."""
         if counts:
             metadata = self.__dict__["metadata"]
-            metadata[SANITIZED] = _added(metadata.get(SANITIZED), counts)
+            metadata[key] = _added(metadata.get(key), counts)
 
     def _copy(self) -> Self:
         # Not Model.__init__: it is slow, and sends signals for what is no new object.
@@ -123,4 +123,4 @@ def _added(before: Any, now: dict[str, int]) -> dict[str, int]:
     if not isinstance(before, dict):
         return now
     earlier = {name: count for name, count in before.items() if type(count) is int}
-    return {name: count + earlier.get(name, 0) for name, count in now.items()}
+    return {**earlier, **{name: count + earlier.get(name, 0) for name, count in now.items()}}

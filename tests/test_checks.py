@@ -62,6 +62,7 @@ def test_good_settings_are_quiet(quiet: Any) -> None:
     quiet.ASM_STORES = {**on("other"), "second": MEMORY}
     quiet.ASM_STORE_MAX_EVENT_BYTES = 100
     quiet.ASM_STORE_RETRY_SECONDS = 0
+    quiet.ASM_STORE_REDACTION = True
     quiet.ASM_STORE_EXTRA_EVENT_TYPES = ["plan_revised"]
     quiet.ASM_STORE_PRICING = {"mine": {"default": {"input": 1e-6, "output": 2e-6}}}
     quiet.ASM_STORE_RETENTION = {"max_total_events": 9, "archive_storage": "default"}

@@ -204,7 +204,7 @@ def _events(reader: LogReader, line: Line) -> list[Event]:
 def _storable(event: Event, reader: LogReader, number: int) -> Event | None:
     """The event as it will be stored; without the original line where only that is too much."""
     try:
-        return event.prepared()
+        return event.prepared().redacted()
     except ValidationError as error:
         if "original" not in event.metadata:
             reader.tally.skip(str(error), number)

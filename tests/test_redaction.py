@@ -1,0 +1,352 @@
+"""Secrets are taken out of events before they are stored, through every door; off by default.
+
+The planted secrets are put together here: as a whole they would alarm whoever scans this file.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
+
+from asm_store import conf
+from asm_store.backends.base import BaseSessionStore
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.backends.memory import InMemorySessionStore
+from asm_store.events.redaction import PLACEHOLDER, Redactor, is_secret_name
+from asm_store.exceptions import ValidationError
+from asm_store.formats import import_paths
+from asm_store.models import Event
+from asm_store.session_manager import SessionManager
+from asm_store.test import ScriptedProvider, make_event, make_run, make_session
+
+A20, A40 = "aB3dE6gH1jK4mN7pQ0sT", "aB3dE6gH1jK4mN7pQ0sTuV5xY8zA2cD9fG1hJ4kL"
+HEX32 = "0123456789abcdef" * 2
+PEM = "-----{} {}PRIVATE KEY{}-----"
+BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQC7\n"
+
+
+def pem(kind: str = "", block: str = "", newline: str = "\n") -> str:
+    body = BODY.replace("\n", newline)
+    return newline.join([PEM.format("BEGIN", kind, block), body + PEM.format("END", kind, block)])
+
+
+# By kind; what is left of each is not to be found in what is stored.
+PLANTED = {
+    "aws key": "AKIA" + "IOSFODNN7EXAMPLE",
+    "aws session key": "ASIA" + "IOSFODNN7EXAMPLE",
+    "anthropic key": "sk-ant-" + "api03-" + A40,
+    "anthropic oauth": "sk-ant-" + "oat01-" + A40,
+    "openai project": "sk-proj-" + "aB3_dE6-" + A40,
+    "openai service": "sk-svcacct-" + A40,
+    "openai old": "sk-" + A40,
+    "openrouter": "sk-or-" + "v1-" + HEX32,
+    "github": "ghp_" + A40,
+    "github user": "ghu_" + A40,
+    "github fine-grained": "github_pat_" + A20 + "_" + A40,
+    "gitlab": "glpat-" + A20,
+    "google": "AIza" + "Sy" + A40[:33],
+    "google oauth": "ya29." + A40,
+    "slack": "xoxb-" + "123456789012-" + A20,
+    "slack hook": "https://hooks.slack.com/services/" + "T0AAAAAAA/B0AAAAAAA/" + A20,
+    "stripe": "sk_live_" + A20,
+    "stripe restricted": "rk_test_" + A20,
+    "hugging face": "hf_" + A40,
+    "npm": "npm_" + A40[:36],
+    "pypi": "pypi-" + "AgEIcHlwaS5vcmc" + A40,
+    "sendgrid": "SG." + A20 + "." + A40,
+    "telegram": "1234567890:" + "AA" + A40[:33],
+    "twilio": "SK" + HEX32,
+    "groq": "gsk_" + A40,
+    "vault": "hvs." + A40,
+    "jwt": "eyJ" + A20 + ".eyJ" + A20 + "." + A20,
+    "database url": "postgres://app:" + "hunter2" + "@db.example/app",
+    "https url": "https://user:" + "hunter2%21" + "@example.com/x",
+    "azure": "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=" + A40 + "==;",
+    "azure sas": "https://a.blob.core.windows.net/c?sv=1&sig=" + A40 + "%3D",
+    "bearer": "Authorization: Bearer " + A40,
+    "basic": "authorization: basic " + "dXNlcjpodW50ZXIyaHVudGVyMg" + "==",
+    "environment": "export DB_PASSWORD=" + "hunter2hunter2",
+    "yaml": "api_key: " + A20,
+    "json text": json.dumps({"client_secret": "hunter2 hunter2"}),
+    "json in json": json.dumps(json.dumps({"access_token": "hunter2 hunter2"})),
+    "python": "PASSWORD = " + "'hunter2 hunter2'",
+    "pem": pem(),
+    "pem rsa": pem("RSA "),
+    "pem ssh": pem("OPENSSH "),
+    "pem encrypted": pem("ENCRYPTED "),
+    "pem pgp": pem("PGP ", " BLOCK"),
+    "pem escaped": pem(newline="\\n"),
+    "pem cut off": PEM.format("BEGIN", "RSA ", "") + "\n" + BODY,
+}
+REMAINS = [
+    *(A20, A20[8:], A40[10:30], HEX32, "IOSFODNN7EXAMPLE", "hunter2", "dXNlcjpodW50"),
+    *(BODY[:20], BODY[40:50]),
+]
+
+
+def redacted(value: Any) -> Any:
+    return Redactor().redact(value)
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_secret_is_found_anywhere(kind: str) -> None:
+    secret = PLANTED[kind]
+    for text in (secret, f"Look: {secret}", f"a\n{secret}\nb", f"({secret})", f'"{secret}"'):
+        for value in (text, [text], {"deep": [{"er": text}]}):
+            redactor = Redactor()
+            found = json.dumps(redactor.redact(value))
+            assert PLACEHOLDER in found
+            assert not [remains for remains in REMAINS if remains in found]
+            assert sum(redactor.counts.values()) >= 1
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_redacting_again_changes_and_counts_nothing(kind: str) -> None:
+    once = redacted({"x": PLANTED[kind], "password": "p", PLANTED[kind]: 1})
+    again = Redactor()
+    assert again.redact(once) == once
+    assert again.counts == {}
+
+
+def test_what_is_around_a_secret_stays() -> None:
+    assert redacted(f"key {PLANTED['github']}, and more") == f"key {PLACEHOLDER}, and more"
+    assert redacted(PLANTED["database url"]) == f"postgres://app:{PLACEHOLDER}@db.example/app"
+    assert redacted(PLANTED["json text"]) == json.dumps({"client_secret": PLACEHOLDER})
+    assert redacted(f"a {pem()} b {pem()} c") == f"a {PLACEHOLDER} b {PLACEHOLDER} c"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "The password is asked for when the token has expired.",
+        "def login(password: str, secret=None) -> Token:",
+        "password = getpass.getpass()",
+        "api_key=os.environ['API_KEY_2']",
+        "token authentication/authorization-based",
+        "https://example.com:8080/path?q=1",
+        "git@github.com:me/repository.git",
+        "see task-0123456789abcdef01234567 and risk-averse-people-in-a-long-line",
+        "sk-learn and sk-short",
+        "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
+        "a" * 100_000,
+        {"input_tokens": 5, "max_tokens": 100, "next_page_token": "abcdefgh", "token_count": 3},
+        {"tokens": ["a", "b"], "tokenizer": "cl100k", "secretary": "Ann", "key": "value"},
+        {"token": "Hel", "logprob": -0.1},
+        {"password": "", "token": None, "secret": True, "api_key": 5},
+        {"properties": {"password": {"type": "string", "description": "the user's"}}},
+        [None, True, 5, 1.5],
+    ],
+)
+def test_what_is_no_secret_stays(harmless: Any) -> None:
+    redactor = Redactor()
+    assert redactor.redact(harmless) == harmless
+    assert redactor.counts == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "DB_PASSWORD",
+        "userPassword",
+        "passwd",
+        "pwd",
+        "api_key",
+        "apiKey",
+        "X-Api-Key",
+        "apikey",
+        "access_token",
+        "accessToken",
+        "refresh-token",
+        "Authorization",
+        "Set-Cookie",
+        "client_secret",
+        "aws_secret_access_key",
+        "privateKey",
+        "credentials",
+        "token",
+        "GH_TOKEN",
+        "Proxy-Authorization",
+        "AccountKey",
+        "connectionString",
+        "secrets",
+        "spring.password",
+    ],
+)
+def test_what_has_a_secrets_name_is_one(name: str) -> None:
+    assert is_secret_name(name)
+    value = {name: "x", "deep": [{name: ["y", {"value": "z", "more": ["w"]}]}]}
+    redactor = Redactor()
+    hidden = PLACEHOLDER
+    assert redactor.redact(value) == {
+        name: hidden,
+        "deep": [{name: [hidden, {"value": hidden, "more": [hidden]}]}],
+    }
+    assert redactor.counts == {"named": 4}
+
+
+def test_a_password_may_be_a_number() -> None:
+    assert redacted({"password": 1234, "token": 1234}) == {"password": PLACEHOLDER, "token": 1234}
+
+
+def test_a_secret_may_be_a_key_and_no_entry_is_lost() -> None:
+    value = {PLANTED["github"]: 1, PLANTED["npm"]: 2, PLACEHOLDER: 3}
+    found = redacted(value)
+    assert sorted(found.values()) == [1, 2, 3]
+    assert all(PLACEHOLDER in name for name in found)
+
+
+def test_at_any_depth() -> None:
+    value: Any = PLANTED["stripe"]
+    for _ in range(49):
+        value = [{"x": value}]
+    assert A20 not in json.dumps(redacted(value))
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "-----BEGIN " * 9000,
+        "a://" * 25000,
+        "password=" * 11000,
+        'password="' + "a" * 100000,
+        "password" + " " * 100000,
+        "eyJaaaaaaaaa." * 8000,
+        "http://" + "a" * 100000,
+        ("password: " + "a" * 64) * 1300,
+        "Bearer " + "a" * 100000,
+        "1234567890:AA" * 8000,
+    ],
+)
+def test_no_text_takes_long(evil: str) -> None:
+    begin = time.process_time()
+    redacted(evil)
+    assert time.process_time() - begin < 2  # a hundredth of a second, where nobody is busy
+
+
+# What is stored
+
+SECRET = PLANTED["anthropic key"]
+
+
+def doors(store: BaseSessionStore, session_id: str, run: Any) -> dict[str, Any]:
+    def event(**columns: Any) -> Event:
+        return make_event(session_id, data={"content": f"use {SECRET}"}, **columns)
+
+    def write() -> Event:
+        with store.writer(session_id) as writer:
+            writer.write(event())
+        return store.get_events(session_id)[-1]
+
+    async def awrite() -> Event:
+        async with store.awriter(session_id) as writer:
+            await writer.write(event())
+        return (await store.aget_events(session_id))[-1]
+
+    def append() -> Event:
+        store.append_event(event())
+        return store.get_events(session_id)[-1]
+
+    return {
+        "append_event": append,
+        "append_event_with_sequence": lambda: store.append_event_with_sequence(event()),
+        "append_events": lambda: store.append_events([event()])[0],
+        "flush": lambda: store.flush(store.get_session(session_id), run, [event()])[0],
+        "writer": write,
+        "awriter": async_to_sync(awrite),
+        "aappend_events": lambda: async_to_sync(store.aappend_events)([event()])[0],
+    }
+
+
+def test_every_door_redacts(store: BaseSessionStore, settings: Any) -> None:
+    settings.ASM_STORE_REDACTION = True
+    session = store.save_session(make_session())
+    run = store.save_run(make_run(session))
+    for name, door in doors(store, session.id, run).items():
+        event = door()
+        assert event.data == {"content": f"use {PLACEHOLDER}"}, name
+        assert event.metadata == {"_redacted": {"anthropic": 1}}, name
+    assert SECRET.encode() not in b"".join(store.iter_events_json(session.id))
+
+
+def test_it_is_off_by_default(store: BaseSessionStore) -> None:
+    session = store.save_session(make_session())
+    run = store.save_run(make_run(session))
+    for door in doors(store, session.id, run).values():
+        event = door()
+        assert (event.data, event.metadata) == ({"content": f"use {SECRET}"}, {})
+
+
+def test_metadata_too_and_counts_add_up(store: BaseSessionStore, settings: Any) -> None:
+    settings.ASM_STORE_REDACTION = True
+    session = store.save_session(make_session())
+    event = make_event(
+        session,
+        data={"content": f"{SECRET} {SECRET}", "password": "p"},
+        metadata={"original": {"text": SECRET}, "_redacted": {"named": 2, "jwt": 1}},
+    )
+    given = event.to_dict()
+    stored = store.append_event_with_sequence(event)
+    assert event.to_dict() == given  # the caller's own is unchanged
+    assert stored.metadata == {
+        "original": {"text": PLACEHOLDER},
+        "_redacted": {"anthropic": 3, "named": 3, "jwt": 1},
+    }
+    assert store.append_event_with_sequence(event) == stored
+    copy = make_event(session, data=stored.data, metadata=stored.metadata)
+    assert store.append_event_with_sequence(copy).metadata == stored.metadata
+
+
+def test_an_event_may_be_too_large_when_redacted(settings: Any) -> None:
+    settings.ASM_STORE_REDACTION = True
+    settings.ASM_STORE_MAX_EVENT_BYTES = 100
+    store = InMemorySessionStore()
+    session = store.save_session(make_session())
+    with pytest.raises(ValidationError, match="larger"):
+        store.append_event(make_event(session, data={"password": ["x"] * 20}))
+
+
+def test_what_an_agent_says(store: BaseSessionStore, settings: Any) -> None:
+    settings.ASM_STORE_REDACTION = True
+    script = [
+        {"type": "message_streamed", "data": {"content": f"I found {SECRET}"}},
+        {"type": "message_received", "data": {"role": "assistant", "content": SECRET}},
+        RuntimeError(f"refused {SECRET}"),
+    ]
+    with pytest.raises(Exception, match="refused"):
+        SessionManager(store, ScriptedProvider(script)).run_once(f"My key is {SECRET}")
+    [session] = store.list_sessions()
+    lines = b"".join(store.iter_events_json(session.id))
+    assert SECRET.encode() not in lines
+    assert lines.count(PLACEHOLDER.encode()) >= 5
+
+
+def test_what_is_imported(using: str, settings: Any, tmp_path: Path) -> None:
+    settings.ASM_STORE_REDACTION = True
+    line = {
+        "type": "user",
+        "sessionId": "5d2b9f3e-0000-4000-8000-000000000001",
+        "uuid": "5d2b9f3e-0000-4000-8000-000000000002",
+        "timestamp": "2026-03-02T10:00:00.000Z",
+        "message": {"role": "user", "content": f"use {SECRET}"},
+    }
+    (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+    import_paths([tmp_path], using=using)
+    store = DatabaseSessionStore(using)
+    [session] = store.list_sessions()
+    lines = b"".join(store.iter_events_json(session.id))
+    assert PLACEHOLDER.encode() in lines
+    assert SECRET.encode() not in lines
+
+
+@pytest.mark.parametrize("value", [None, 1, "yes", []])
+def test_the_setting_is_true_or_false(settings: Any, value: Any) -> None:
+    settings.ASM_STORE_REDACTION = value
+    with pytest.raises(ImproperlyConfigured, match="ASM_STORE_REDACTION"):
+        conf.redaction()

@@ -258,6 +258,10 @@ def test_streamed_text_is_a_message_when_no_whole_one_follows(store: BaseSession
     begun = log(store, [delta("only "), delta("this")])
     assert short(build(store, begun)) == ["only this"]
     assert short(build(store, begun, max_chars=8)) == []
+    ends = ["3", "look", "call c", "result c", "final"]
+    assert short(build(store, session_id, max_messages=5)) == ends
+    assert short(build(store, session_id, max_messages=4)) == ends[1:]
+    assert short(build(store, session_id, max_messages=3)) == ends[2:]
 
 
 def test_odd_data(store: BaseSessionStore) -> None:

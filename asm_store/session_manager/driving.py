@@ -75,8 +75,7 @@ def drive(execution: Execution) -> RunResult:
 def _answer(execution: Execution, feed: ThreadFeed, wanted: Event | float) -> Arrival | None:
     if not isinstance(wanted, Event):
         return feed.get(wanted)
-    if execution.callback is not None:
-        execution.callback(wanted)
+    execution.tell(wanted)
     return None
 
 
@@ -105,7 +104,7 @@ async def adrive(execution: Execution) -> RunResult:
 async def _aanswer(execution: Execution, feed: TaskFeed, wanted: Event | float) -> Arrival | None:
     if not isinstance(wanted, Event):
         return await feed.get(wanted)
-    if execution.callback is not None and inspect.isawaitable(done := execution.callback(wanted)):
+    if inspect.isawaitable(done := execution.tell(wanted)):
         await done
     return None
 

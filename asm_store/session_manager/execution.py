@@ -76,7 +76,8 @@ class Execution:
         self._session = session
         self._run = run
         self._transcript = transcript
-        self.callback = callback
+        self.tell: Callback = callback or _ignore
+        self._is_watched = callback is not None
         self._timeout = timeout
         self._ends_session = ends_session
         self._account = Account(run.copied())
@@ -268,8 +269,12 @@ class Execution:
         return events
 
     def _tell(self, events: Iterable[Event]) -> Iterator[Event]:
-        if self.callback is not None:
+        if self._is_watched:
             yield from (event for event in events if event.run_id is not None)
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches."""
 
 
 def _check_running(run: Run) -> None:

@@ -114,7 +114,8 @@ class Lifecycle:
 
         def body() -> Session:
             stored = self.store.save_session(session)
-            self.store.append_event(created)
+            # One that somebody else has made meanwhile is not this one.
+            self.store.append_events([created], expected_sequence=0)
             return stored
 
         return self.store._atomically(body)
@@ -145,12 +146,21 @@ class Lifecycle:
         self.store.append_event(event)
         return stored
 
-    def create_run(self, session_id: str, input: Any, messages: list[dict[str, Any]]) -> Run:
+    def create_run(
+        self,
+        session_id: str,
+        input: Any,
+        messages: list[dict[str, Any]],
+        *,
+        first: Callable[[], Any] = lambda: None,
+    ) -> Run:
+        """`first()` is called before, within the same transaction."""
         run = Run(session_id=session_id, input=input, provider=self.provider)
         sent = Event.Type.MESSAGE_SENT
         events = [made_event(sent, session_id, run, data=message) for message in messages]
 
         def body() -> Run:
+            first()
             stored = self.store.save_run(run)
             session, _run = self.store._locked(stored.id)
             _check_active(session)

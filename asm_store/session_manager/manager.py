@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from .. import transcripts
 from ..backends import arguments
 from ..backends.base import BaseSessionStore, async_twin
-from ..exceptions import SessionNotFound, ValidationError
+from ..exceptions import SequenceConflict, SessionNotFound, ValidationError
 from ..fields import clean_id
 from ..models import Run, Session
 from ..providers import BaseProvider
@@ -140,12 +141,17 @@ class SessionManager:
         if session_id is not None:
             new.id = clean_id(session_id, "session_id")
 
-        def body() -> tuple[Run, bool]:
-            was_active = self._make_active(new)
-            return self._lifecycle.create_run(new.id, input, messages), was_active
-
-        run, was_active = self.store._atomically(body)
-        ends_session = not was_active
+        was_active: list[bool] = []
+        create = partial(
+            self._lifecycle.create_run,
+            *(new.id, input, messages),
+            first=lambda: was_active.append(self._make_active(new)),
+        )
+        try:
+            run = create()
+        except SequenceConflict:
+            run = create()  # the session of this id was made by somebody else meanwhile
+        ends_session = not was_active[-1]
         return self._execution(run.id, event_callback, continuation, seconds, ends_session)
 
     execute_run = driven(_begin, "execute_run")

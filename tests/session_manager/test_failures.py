@@ -185,6 +185,16 @@ def test_a_callback_that_raises_fails_the_run_and_passes(
     assert types(store, session.id) == [*BEGIN, "message_received", *FAILED]
 
 
+def test_a_callback_that_raises_at_once(store: BaseSessionStore, run_once: Any) -> None:
+    def refuse(event: Event) -> None:
+        raise Boom("closed")
+
+    with pytest.raises(Boom):
+        run_once(SessionManager(store, ScriptedProvider([HELLO])), "Hi", event_callback=refuse)
+    session, _run = only(store)
+    assert types(store, session.id) == [*BEGIN, *FAILED]
+
+
 def test_whoever_is_interrupted_cancels_the_run(store: BaseSessionStore) -> None:
     def interrupt(event: Event) -> None:
         if event.type == "message_received":
@@ -198,13 +208,16 @@ def test_whoever_is_interrupted_cancels_the_run(store: BaseSessionStore) -> None
     assert types(store, session.id) == [*BEGIN, "message_received", *end]
 
 
-def test_more_than_a_run_can_hold_is_a_failure(store: BaseSessionStore, settings: Any) -> None:
-    """The events fit one by one, the run with all of it does not."""
+@pytest.mark.parametrize("size", [5, 1_000])
+def test_more_than_a_run_can_hold_is_a_failure(
+    store: BaseSessionStore, settings: Any, size: int
+) -> None:
+    """The events fit one by one, the run with all of it does not, nor even with its error."""
     settings.ASM_STORE_MAX_EVENT_BYTES = 2_000
     text = {"type": "message_received", "data": {"role": "assistant", "content": "x" * 1_200}}
     metadata = {"type": "run_started", "data": {"much": "y" * 1_500}}
     with pytest.raises(ProviderError) as caught:
-        SessionManager(store, ScriptedProvider([metadata, text, text])).run_once("Hi")
+        SessionManager(store, ScriptedProvider([metadata, text, text])).run_once("x" * size)
     assert isinstance(caught.value.__cause__, ValidationError)
     session, run = only(store)
     assert (session.status, run.status) == ("failed", "failed")

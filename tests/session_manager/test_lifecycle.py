@@ -213,6 +213,24 @@ def test_of_many_who_take_a_step_one_does(using: str) -> None:
     assert [found.count(type) for type in ("run_started", "session_completed")] == [1, 1]
 
 
+def test_of_many_who_make_the_session_of_an_id_one_does(using: str) -> None:
+    manager = SessionManager(DatabaseSessionStore(using), ScriptedProvider([]))
+
+    def attempt() -> bool:
+        try:
+            manager.run_once("Hi", session_id="ses_same")
+        except InvalidStatus:  # it was completed by then
+            return False
+        return True
+
+    ran = sum(run_threads([attempt] * 6))
+    found = types(manager.store, "ses_same")
+    assert ran >= 1
+    assert found[:2] == ["session_created", "session_started"]
+    assert (found.count("session_created"), found.count("run_completed")) == (1, ran)
+    assert manager.store.get_session("ses_same").status == "completed"
+
+
 def test_every_step_has_its_async_twin(store: BaseSessionStore) -> None:
     manager = SessionManager(store, ScriptedProvider([]))
 

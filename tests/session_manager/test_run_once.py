@@ -148,6 +148,14 @@ def test_unusual_shapes_are_stored_with_a_warning(store: BaseSessionStore) -> No
     assert result.token_usage == {"output_tokens": 1}
 
 
+@override_settings(ASM_STORE_PRICING=RATES)
+def test_the_model_of_the_usage_is_the_runs(store: BaseSessionStore) -> None:
+    usage = {"input_tokens": 1, "output_tokens": 1, "model": "m"}
+    script = [{"type": "token_usage_updated", "data": usage}]
+    result = SessionManager(store, ScriptedProvider(script)).run_once("Hi")
+    assert (result.token_usage, result.cost_usd) == ({"input_tokens": 1, "output_tokens": 1}, 11.0)
+
+
 def test_messages_as_input(store: BaseSessionStore) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": ["x"]}]
     result = SessionManager(store, ScriptedProvider([])).run_once({"messages": messages})

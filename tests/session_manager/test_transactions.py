@@ -61,10 +61,12 @@ def losing_the_first_answer(
 ) -> list[Event]:
     """The connection breaks after the first commit that has an event of the manager's own."""
     appended: list[Event] = []
+    lost: list[bool] = []
     append, flush = store.append_events, store.flush
 
     def lose() -> None:
-        if len(appended) == 1:
+        if not lost:
+            lost.append(True)
             kill_connection(store.using)
             execute(store.using, "SELECT 1")
 
@@ -90,6 +92,7 @@ Take = Callable[[SessionManager, str, str], Any]
         pytest.param(lambda manager, session, run: manager.cancel_run(run), id="cancel"),
         pytest.param(lambda manager, session, run: manager.execute_run(run), id="execute"),
         pytest.param(lambda manager, session, run: manager.start_session(), id="create"),
+        pytest.param(lambda manager, session, run: manager.run_once("Hi"), id="once"),
     ],
 )
 def test_a_step_whose_commit_nobody_heard_of_is_taken_once(

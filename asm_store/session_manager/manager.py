@@ -31,6 +31,8 @@ class SessionManager:
     def __init__(self, store: BaseSessionStore, provider: BaseProvider) -> None:
         if not isinstance(provider, BaseProvider):
             raise TypeError(f"provider: expected a BaseProvider, got {type(provider).__name__}")
+        if not isinstance(name := getattr(provider, "name", None), str) or not name:
+            raise TypeError(f"{type(provider).__name__}.name: expected a string, got {name!r}")
         self.store = store
         self.provider = provider
 

@@ -195,6 +195,9 @@ def test_a_bad_argument_stores_nothing(store: BaseSessionStore, name: str, value
 def test_a_provider_is_one() -> None:
     with pytest.raises(TypeError, match="BaseProvider"):
         SessionManager(None, object())  # type: ignore[arg-type]
+    for name in ("", None, 5):
+        with pytest.raises(TypeError, match=r"ScriptedProvider\.name"):
+            SessionManager(None, ScriptedProvider([], name=name))  # type: ignore[arg-type]
 
 
 def test_a_given_id_makes_a_session_of_that_id(store: BaseSessionStore, run_once: Any) -> None:

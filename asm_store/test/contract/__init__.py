@@ -14,6 +14,7 @@ from .hostile import HostileJson, HostileText
 from .identifiers import Identifiers
 from .interleavings import Interleavings
 from .lines import Lines
+from .managed import Managed
 from .processes import ProcessRaces
 from .races import Races
 from .reading import Reading
@@ -54,6 +55,7 @@ class SessionStoreContract(
     Twins,
     Transactions,
     Waits,
+    Managed,
     Interleavings,
     Deadlocks,
     Switches,

@@ -57,8 +57,8 @@ def prepared(record: RecordType, kind: type[RecordType]) -> RecordType:
     """A storable copy of `record`, which must be a `kind`."""
     if not isinstance(record, kind) or record._meta.concrete_model is not kind:
         raise ValidationError(f"expected a {kind.__name__}, got {shown(record)}.")
-    record = record.prepared()
-    return record.redacted() if isinstance(record, Event) else record
+    stored = record.prepared()
+    return stored.redacted() if isinstance(stored, Event) else stored
 
 
 def prepared_session(session: Session) -> Session:

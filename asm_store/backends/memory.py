@@ -35,6 +35,18 @@ class Data:
     # What a block that writes together has to tell when it ends; None outside of one.
     untold: list[Callable[[], Any]] | None = None
 
+    def _restorer(self) -> Callable[[], None]:
+        """What brings back all records as they are now."""
+        sessions, runs = dict(self.sessions), dict(self.runs)
+        logs = {session_id: (log, len(log)) for session_id, log in self.logs.items()}
+
+        def restore() -> None:
+            self.sessions, self.runs = sessions, runs
+            self.logs = {session_id: log[:length] for session_id, (log, length) in logs.items()}
+            self.events = {event.id: event for log in self.logs.values() for event in log}
+
+        return restore
+
 
 # By alias, as the locmem cache's: all threads of a process see the same sessions.
 SHARED: dict[str, Data] = {}
@@ -232,17 +244,13 @@ class InMemorySessionStore(BaseSessionStore):
         with data.lock:
             if data.untold is not None:
                 return body()
-            before = dict(data.sessions), dict(data.runs), dict(data.logs)
-            lengths = {session_id: len(log) for session_id, log in data.logs.items()}
+            restore = data._restorer()
             untold: list[Callable[[], Any]] = []
             data.untold = untold
             try:
                 result = body()
             except BaseException:
-                data.sessions, data.runs, data.logs = before
-                for session_id, length in lengths.items():
-                    del data.logs[session_id][length:]
-                data.events = {event.id: event for log in data.logs.values() for event in log}
+                restore()
                 raise
             finally:
                 data.untold = None

@@ -1,0 +1,183 @@
+"""Runs that are stopped: out of time, cancelled from anywhere, ended by somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from asm_store.backends.base import BaseSessionStore
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.exceptions import (
+    RunCancelled,
+    RunTimeout,
+)
+from asm_store.models import Event, Run, Session
+from asm_store.providers import BaseProvider
+from asm_store.session_manager import SessionManager
+from asm_store.session_manager.execution import CHECK_SECONDS
+from asm_store.test import ScriptedProvider
+from tests.processes import run_processes
+from tests.session_manager.logs import only, types
+
+SECONDS = 30
+HELLO = {"type": "message_received", "data": {"role": "assistant", "content": "Hello."}}
+DELTA = {"type": "message_streamed", "data": {"content": "He"}}
+BEGIN = ["session_created", "session_started", "message_sent", "run_started"]
+
+
+class Blocking(BaseProvider):
+    """Yields, blocks until it is released, and yields again."""
+
+    name = "blocking"
+
+    def __init__(self) -> None:
+        self.is_blocked = threading.Event()
+        self.release = threading.Event()
+        self.has_ended = threading.Event()
+
+    def execute(self, run: Run, session: Session, *, transcript: Any = None) -> Iterator[Any]:
+        try:
+            yield HELLO
+            yield DELTA
+            self.is_blocked.set()
+            self.release.wait(SECONDS)
+            yield DELTA
+            yield HELLO
+        finally:
+            self.has_ended.set()
+
+
+@pytest.fixture
+def blocking() -> Iterator[Blocking]:
+    provider = Blocking()
+    yield provider
+    provider.release.set()
+
+
+def test_a_blocked_provider_is_left_when_the_time_is_over(
+    store: BaseSessionStore, run_once: Any, blocking: Blocking
+) -> None:
+    begin = time.monotonic()
+    with pytest.raises(RunTimeout, match=r"0\.3 s") as caught:
+        run_once(SessionManager(store, blocking), "Hi", timeout=0.3)
+    assert time.monotonic() - begin < 0.3 + 1.0
+    assert isinstance(caught.value, TimeoutError)
+
+    session, run = only(store)
+    assert (run.status, session.status) == ("timeout", "failed")
+    assert (run.error or {})["error_code"] == "run_timeout"
+    expected = [*BEGIN, "message_received", "message_streamed", "run_timeout", "session_failed"]
+    assert types(store, session.id) == expected
+    blocking.release.set()
+    assert blocking.has_ended.wait(SECONDS)
+    assert types(store, session.id) == expected  # nothing came after
+
+
+def test_no_time_at_all(store: BaseSessionStore) -> None:
+    with pytest.raises(RunTimeout):
+        SessionManager(store, ScriptedProvider([HELLO])).run_once("Hi", timeout=0)
+    session, _run = only(store)
+    assert types(store, session.id) == [*BEGIN, "run_timeout", "session_failed"]
+
+
+def test_a_run_is_cancelled_while_its_provider_blocks(
+    using: str, run_once: Any, blocking: Blocking
+) -> None:
+    store = DatabaseSessionStore(using)
+    took: list[float] = []
+
+    def cancel(event: Event) -> None:
+        """From another process, when all that comes has arrived."""
+        if event.type == "message_streamed":
+            assert blocking.is_blocked.wait(SECONDS)
+            run_processes("tests.session_manager.test_stopping.cancel_in", [(using, event.run_id)])
+            took.append(time.monotonic())
+
+    with pytest.raises(RunCancelled):
+        run_once(SessionManager(store, blocking), "Hi", event_callback=cancel)
+    assert time.monotonic() - took[0] < 2 * CHECK_SECONDS + 1
+    session, run = only(store)
+    assert (run.status, session.status, run.error) == ("cancelled", "cancelled", None)
+    end = ["message_received", "message_streamed", "run_cancelled", "session_cancelled"]
+    found = types(store, session.id)
+    assert sorted(found[4:]) == sorted(end)  # the delta may be stored after the cancellation
+    assert found.count("run_cancelled") == 1
+
+
+def cancel_in(using: str, run_id: str) -> str:
+    """In a child process."""
+    manager = SessionManager(DatabaseSessionStore(using), ScriptedProvider([]))
+    return str(manager.cancel_run(run_id).status)
+
+
+def test_a_cancelled_session_stops_its_run(store: BaseSessionStore, blocking: Blocking) -> None:
+    manager = SessionManager(store, blocking)
+
+    def cancel(event: Event) -> None:
+        if event.type == "message_received":
+            manager.cancel_session(event.session_id)
+
+    with pytest.raises(RunCancelled):
+        manager.run_once("Hi", event_callback=cancel)
+    session, run = only(store)
+    assert (run.status, session.status) == ("cancelled", "cancelled")
+    found = types(store, session.id)
+    assert (found.count("run_cancelled"), found.count("session_cancelled")) == (1, 1)
+
+
+def test_a_run_that_maintenance_ended(store: BaseSessionStore) -> None:
+    """Its status stays, even when the provider completes afterwards."""
+
+    def end(event: Event) -> None:
+        if event.type == "message_received":
+            store.save_run(store.get_run(event.run_id or "").update_status("timeout"))
+
+    with pytest.raises(RunTimeout, match="elsewhere"):
+        SessionManager(store, ScriptedProvider([HELLO])).run_once("Hi", event_callback=end)
+    session, run = only(store)
+    assert (run.status, session.status) == ("timeout", "failed")
+    assert types(store, session.id) == [*BEGIN, "message_received", "session_failed"]
+
+
+@pytest.mark.parametrize("kind", ["derived", "native"])
+def test_a_cancelled_task_cancels_its_run(
+    store: BaseSessionStore, blocking: Blocking, kind: str
+) -> None:
+    class Native(Blocking):
+        async def aexecute(self, run: Run, session: Session, *, transcript: Any = None) -> Any:
+            try:
+                yield HELLO
+                await asyncio.Event().wait()
+            finally:
+                self.has_ended.set()
+
+    provider = Native() if kind == "native" else blocking
+
+    async def run() -> None:
+        arrived = asyncio.Event()
+
+        def tell(event: Event) -> None:
+            if event.type == "message_received":
+                arrived.set()
+
+        manager = SessionManager(store, provider)
+        task = asyncio.create_task(manager.arun_once("Hi", event_callback=tell))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_to_sync(run)()
+    session, its_run = only(store)
+    assert (its_run.status, session.status) == ("cancelled", "cancelled")
+    found = types(store, session.id)
+    assert found[-2:] == ["run_cancelled", "session_cancelled"]
+    blocking.release.set()
+    assert provider.has_ended.wait(SECONDS)
+    assert types(store, session.id) == found

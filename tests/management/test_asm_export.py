@@ -19,14 +19,10 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats import ExportReport, export_sessions, import_paths
 from asm_store.test import make_event
 from tests.exports import EXTRA_TYPE, empty, fill, held, hide_zstd, require_zstd
+from tests.management.terminals import Terminal
 from tests.processes import start_command
 
 ROOT = Path(__file__).parents[2]
-
-
-class Terminal(StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture(autouse=True)

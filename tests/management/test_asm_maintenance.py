@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -32,18 +31,12 @@ from asm_store.management.policy_options import FIELDS, policy_from
 from asm_store.models import Event, Session, SessionSequence
 from asm_store.test import make_event, make_run, make_session
 from tests.artifacts.places import FILES, configured
+from tests.management.terminals import SECONDS, Terminal, read_until
 from tests.processes import start_command
 
 NOTHING = ["--max-completed-session-age-days", "none", "--hard-delete-after-days", "none"]
-# After which a process that has not done its part has failed.
-SECONDS = 60
 TRIES = 6
 QUESTION = "Type 'yes' to do this, or 'no' to cancel: "
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class FullStorage(FileSystemStorage):
@@ -405,19 +398,6 @@ class TestExitCodes:
         assert bool(out) == (code == 0 and args[:1] != ["--verbosity"])
 
 
-@pytest.fixture(autouse=True)
-def dispositions() -> Iterator[None]:
-    """Those of a program at a terminal, here and in the processes that are started: one that a
-    shell has put into the background ignores SIGINT, and so would its children.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @contextmanager
 def at_terminal(*args: str, **streams: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The command with a terminal for its input and errors, and the terminal's other end."""
@@ -432,14 +412,6 @@ def at_terminal(*args: str, **streams: Any) -> Iterator[tuple[subprocess.Popen[b
     finally:
         os.close(ours)
         os.close(its)
-
-
-def read_until(terminal: int, text: str) -> str:
-    read = b""
-    while text.encode() not in read:
-        assert select.select([terminal], [], [], SECONDS)[0], f"no {text!r} after {read!r}"
-        read += os.read(terminal, 1024)
-    return read.decode().replace("\r\n", "\n")
 
 
 def output_after(process: subprocess.Popen[bytes], number: signal.Signals) -> bytes:

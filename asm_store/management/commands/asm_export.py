@@ -2,23 +2,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
 from asm_store.exceptions import StoreError
 from asm_store.formats import EXPORT_FORMATS, Export, ExportReport, export_sessions
 from asm_store.formats.exporting import Progress
+from asm_store.management.databases import known_database
+from asm_store.management.output import write_bytes, writing
 from asm_store.management.progress import progress_line
 
-# What a shell says of a program that wrote to a closed pipe: 128 and SIGPIPE's number.
-PIPE_CLOSED = 141
 FILTERS = ("agent_id", "status", "provider", "tags", "created_after", "created_before")
 CHOOSE = (
     "Say what to export: ids of sessions, or --all, or a filter (--agent-id, --status, --provider, "
@@ -65,9 +63,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, sessions: list[str], output: str | None, **options: Any) -> None:
-        if options["using"] not in connections:
-            known = ", ".join(sorted(connections))
-            raise CommandError(f"There is no database {options['using']!r}; DATABASES has {known}.")
+        known_database(options["using"])
         if options["json"] and output is None and not options["dry_run"]:
             raise CommandError("--json needs --output: standard output has the export.")
         try:
@@ -108,27 +104,14 @@ class Command(BaseCommand):
         self._tell(report, path, options)
 
     def _write(self, export: Export, options: dict[str, Any]) -> None:
-        try:
-            with self._progress(options, shown=not self.stdout.isatty()) as progress:
-                for piece in export:
-                    self._write_piece(piece)
-                    progress(export.report)
-                self.stdout.flush()
-        except BrokenPipeError:
-            _forget_stdout()
-            sys.exit(PIPE_CLOSED)
-        except OSError as error:
-            _forget_stdout()
-            raise CommandError(f"Standard output cannot be written: {error.strerror}") from error
+        with (
+            writing(self.stdout),
+            self._progress(options, shown=not self.stdout.isatty()) as progress,
+        ):
+            for piece in export:
+                write_bytes(self.stdout, piece)
+                progress(export.report)
         self._tell_of_parents(export.report, options)
-
-    def _write_piece(self, piece: bytes) -> None:
-        # Bytes as they are, whatever the terminal's encoding; a test's StringIO takes only text.
-        binary: BinaryIO | None = getattr(self.stdout, "buffer", None)
-        if binary is None:
-            self.stdout.write(piece.decode(), ending="")
-        else:
-            binary.write(piece)
 
     def _progress(
         self, options: dict[str, Any], *, shown: bool
@@ -159,10 +142,3 @@ def _time(text: str) -> datetime:
 def _counts(report: ExportReport) -> str:
     kinds = ("sessions", "runs", "events", "artifacts")
     return ", ".join(f"{getattr(report, kind):,} {kind}" for kind in kinds)
-
-
-def _forget_stdout() -> None:
-    """What Python flushes when it ends goes nowhere, so that it has nothing to complain about."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections, reset_queries
+from django.db import DEFAULT_DB_ALIAS, reset_queries
 
 from asm_store.exceptions import StorageError
 from asm_store.formats import FORMATS, FileReport, ImportReport, RecordCounts, import_paths
 from asm_store.formats.lines import Progress
+from asm_store.management.databases import known_database
 
 MIB = 1024 * 1024
 
@@ -39,9 +40,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, *, paths: list[str], using: str, **options: Any) -> None:
-        if using not in connections:
-            known = ", ".join(sorted(connections))
-            raise CommandError(f"There is no database {using!r}; DATABASES has {known}.")
+        known_database(using)
         try:
             report = import_paths(
                 paths,

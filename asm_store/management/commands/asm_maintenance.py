@@ -11,7 +11,6 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.events.sanitizing import shown
@@ -27,6 +26,7 @@ from asm_store.maintenance import (
     repair,
 )
 from asm_store.maintenance.work import TimeUpError
+from asm_store.management.databases import known_database
 from asm_store.management.interruptions import Interruption
 from asm_store.management.policy_options import (
     FIELDS,
@@ -35,7 +35,6 @@ from asm_store.management.policy_options import (
     policy_from,
 )
 from asm_store.management.progress import progress_line
-from asm_store.queries.paging import database
 
 SWITCHES = ("dry_run", "health_check", "repair", "deep", "max_seconds")
 # What each thing to do can be told.
@@ -156,7 +155,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         _check_combination(options)
         try:
-            self._outcome.using = options["using"] = _known_database(options["using"])
+            self._outcome.using = options["using"] = known_database(options["using"])
             if options["erase"] is not None:
                 self._erase(options)
             elif options["repair"] or options["health_check"]:
@@ -312,14 +311,6 @@ def _task(options: dict[str, Any]) -> tuple[str, set[str]]:
     if options["session"] is not None:
         return "Pruning one session", PRUNING
     return "Maintenance", MAINTENANCE
-
-
-def _known_database(using: str | None) -> str:
-    alias = database(using)
-    if alias not in connections:
-        known = ", ".join(sorted(connections))
-        raise CommandError(f"There is no database {alias!r}; DATABASES has {known}.")
-    return alias
 
 
 def _counts(report: MaintenanceReport) -> dict[str, int]:

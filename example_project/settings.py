@@ -67,6 +67,9 @@ DATABASES: dict[str, dict[str, Any]] = {
     },
 }
 
+# What the model of the demo's agent costs, in USD per token: no price library has it.
+ASM_STORE_PRICING = {"sample": {"models": {"sample-1": {"input": 3e-6, "output": 15e-6}}}}
+
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"

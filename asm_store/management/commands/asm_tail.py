@@ -83,7 +83,8 @@ class Command(BaseCommand):
         try:
             store = DatabaseSessionStore(known_database(options["using"]))
             say = partial(self._say, shown=options["verbosity"] >= 1)
-            following = Following(store, self._lines(options), self._write, say, options)
+            write = partial(self._write, is_json=options["json"])
+            following = Following(store, self._lines(options), write, say, options)
             found = following.session(session)
             with writing(self.stdout):
                 following.run(found, following.start(found))
@@ -108,8 +109,9 @@ class Command(BaseCommand):
     def _width(self) -> int | None:
         return shutil.get_terminal_size().columns if self.stdout.isatty() else None
 
-    def _write(self, text: str) -> None:
-        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+    def _write(self, text: str, *, is_json: bool) -> None:
+        # JSON is UTF-8 everywhere; a person's terminal may not be.
+        encoding = "utf-8" if is_json else getattr(self.stdout, "encoding", None) or "utf-8"
         write_bytes(self.stdout, text.encode(encoding, "backslashreplace"))
         self.stdout.flush()
 

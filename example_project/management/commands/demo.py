@@ -15,10 +15,14 @@ from asm_store import default_store
 from asm_store.models import Event, Run, Session
 from example_project.live_agents import work_together
 from example_project.sample_data import write_samples
+from example_project.watched_agent import missed, run_watched
 
 
 class Command(BaseCommand):
-    help = "Migrates, imports sample transcripts, appends from several processes, shows the result."
+    help = (
+        "Migrates, imports sample transcripts, runs an agent that asm_tail follows, appends from "
+        "several processes, shows the result."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--agents", type=int, default=4, help="processes that append at once")
@@ -29,11 +33,13 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         self.say("2. Import sample transcripts")
         self.import_samples()
-        self.say(f"3. Append from {agents} processes to one session")
+        self.say("3. Run an agent, and follow it in another process")
+        self.run_agent()
+        self.say(f"4. Append from {agents} processes to one session")
         self.append_live(agents, steps)
-        self.say("4. What is stored")
+        self.say("5. What is stored")
         self.show_stored()
-        self.say("5. Look at it")
+        self.say("6. Look at it")
         self.show_next_steps()
 
     def say(self, title: str) -> None:
@@ -43,6 +49,23 @@ class Command(BaseCommand):
         with tempfile.TemporaryDirectory() as folder:
             write_samples(Path(folder))
             call_command("asm_import", folder, stdout=self.stdout)
+
+    def run_agent(self) -> None:
+        result, screen = run_watched(self.show)
+        stored = default_store.get_events(result.session_id)
+        if missing := missed(stored, screen):
+            raise CommandError(f"asm_tail did not show the events {missing}.")
+        tokens = sum(result.token_usage.values())
+        if not (tokens and result.cost_usd):
+            raise CommandError("The run has no token usage or no cost.")
+        self.stdout.write(
+            f"   asm_tail has shown all {len(stored)} events; the run took {tokens:,} tokens, "
+            f"{result.cost_usd:.6f} USD"
+        )
+
+    def show(self, text: str) -> None:
+        self.stdout.write(text, ending="")
+        self.stdout.flush()
 
     def append_live(self, agents: int, steps: int) -> None:
         session = default_store.save_session(Session(agent_id="live-demo", tags=["demo"]))
@@ -69,6 +92,7 @@ class Command(BaseCommand):
 
     def show_next_steps(self) -> None:
         manage = f"{Path(sys.executable)} {Path(sys.argv[0])}"
+        self.stdout.write(f"   {manage} asm_tail --last 3")
         self.stdout.write(f"   {manage} createsuperuser")
         self.stdout.write(f"   {manage} runserver")
         self.stdout.write("   then open http://127.0.0.1:8000/admin/")

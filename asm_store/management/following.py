@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from django.core.management.base import CommandError
-
 from asm_store.backends.base import BaseSessionStore
-from asm_store.exceptions import SessionNotFound, StorageError
+from asm_store.exceptions import SessionNotFound, StorageError, ValidationError
 from asm_store.models import Event, Session
 from asm_store.waiting import Polling
 
@@ -57,7 +55,7 @@ class Following:
         else:
             session = self._store.get_session(self._store.get_run(run_id).session_id)
         if run_id is not None and self._store.get_run(run_id).session_id != session.id:
-            raise CommandError(f"The run {run_id} is of another session.")
+            raise ValidationError(f"The run {run_id} is of another session.")
         return session
 
     def _awaited(self, session_id: str) -> Session:
@@ -80,7 +78,7 @@ class Following:
             for session in self._store.list_sessions(status=statuses, limit=1):
                 self._say(f"Session {session.id} of {session.agent_id}, {session.status}: {what}.")
                 return session
-        raise CommandError("There is no session yet.")
+        raise SessionNotFound("There is no session yet.")
 
     def start(self, session: Session) -> int:
         """The number after which to begin."""
@@ -91,7 +89,7 @@ class Following:
         if after is None:
             return self._before_last(session, latest)
         if after > latest:
-            raise CommandError(
+            raise ValidationError(
                 f"There is no event {after} to go on after: the latest of the session "
                 f"{session.id} is {latest}."
             )
@@ -128,7 +126,7 @@ class Following:
         except StorageError as error:
             if self._last is None:
                 raise
-            raise CommandError(f"{error} Go on with --after {self._last}.") from error
+            raise StorageError(f"{error} Go on with --after {self._last}.") from error
         finally:
             if end := self._lines.end():
                 self._write(end)

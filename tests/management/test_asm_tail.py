@@ -1,16 +1,9 @@
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -27,8 +20,8 @@ from asm_store.session_manager import SessionManager
 from asm_store.test import make_event, make_run, make_session
 from tests.databases import vendor_of
 from tests.failures import execute, kill_connection
+from tests.management.tails import ended, shown, tail
 from tests.management.terminals import SECONDS, read_until
-from tests.processes import start_command
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "following.md"
 OTHERS = {
@@ -61,27 +54,6 @@ def filled(using: str, **columns: Any) -> tuple[DatabaseSessionStore, Session]:
         store.append_events([make_event(session), make_event(session)])
         store.append_event(make_event(session, run_id=made.pk, type="tool_call_started"))
     return store, session
-
-
-@contextmanager
-def tail(*args: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-    with start_command("asm_tail", *args, **streams) as process:
-        try:
-            yield process
-        finally:
-            process.kill()  # it has ended, unless something went wrong
-
-
-def shown(process: subprocess.Popen[bytes], text: str) -> str:
-    """What the process writes, as soon as it has written `text`."""
-    assert process.stdout is not None
-    return read_until(process.stdout.fileno(), text)
-
-
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
-    """The exit code, and what else the process writes."""
-    out, err = process.communicate(timeout=SECONDS)
-    return process.returncode, (out or b"").decode(), err.decode()
 
 
 class WatchedProvider(BaseProvider):
@@ -223,6 +195,15 @@ class TestWhere:
         assert run(*args, "--verbosity", "0")[1] == ""
 
     @pytest.mark.django_db
+    def test_names_that_would_drive_a_terminal(self) -> None:
+        filled("default", id="\x1b[2J", agent_id="\x9b\u202e\r")
+        _out, err = run("--no-follow")
+        assert err.startswith(r"Session \x1b[2J of \x9b\u202e\r, active: the newest")
+        assert err.endswith("Session \\x1b[2J is active.\n")
+        with pytest.raises(CommandError, match=r"of the session \\x1b\[2J is 30\.$"):
+            run("--after", "99")
+
+    @pytest.mark.django_db
     def test_the_session_of_a_run(self) -> None:
         filled("default", id="old")
         filled("default", id="new")
@@ -329,79 +310,6 @@ class TestEnding:
             code, _out, err = ended(process)
         told = "CommandError: Standard output cannot be written: No space left on device\n"
         assert (code, err) == (1, told)
-
-
-class TestTerminal:
-    """The command's standard output is a real terminal, 80 columns wide."""
-
-    ESCAPE = "\x1b[32;1mmessage_sent\x1b[0m"
-
-    @pytest.fixture
-    def session(self, transactional_db: None) -> Session:
-        store = DatabaseSessionStore()
-        session = store.save_session(make_session(id="ses-it", status="completed"))
-        text = "\x1b]0;owned\x07\x9b2J\u202e" + "x" * 200
-        store.append_event(make_event(session, data={"role": "user", "content": text}))
-        return session
-
-    def on_terminal(self, *args: str, **environment: str) -> str:
-        """What is on the terminal when the command has ended."""
-        ours, its = pty.openpty()
-        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        unset = dict.fromkeys(("COLUMNS", "NO_COLOR", "DJANGO_COLORS"))
-        try:
-            with (
-                environ({**unset, "TERM": "xterm", **environment}),
-                tail("ses-it", *args, stdout=its) as process,
-            ):
-                code, _out, err = ended(process)
-            assert (code, err) == (0, "Session ses-it is completed.\n")
-            return read_until(ours, "\n")
-        finally:
-            os.close(ours)
-            os.close(its)
-
-    def test_cut_to_its_width_in_colours(self, session: Session) -> None:
-        line = self.on_terminal()
-        assert self.ESCAPE in line
-        plain = line.replace(self.ESCAPE, "message_sent").splitlines()[-1]
-        assert len(plain) == 80
-        assert plain.endswith("x…")
-        assert r"user: \x1b]0;owned\x07\x9b2J\u202exx" in plain
-
-    @pytest.mark.parametrize(
-        ("args", "environment"), [(["--no-color"], {}), ([], {"NO_COLOR": "1"})]
-    )
-    def test_without_colours(
-        self, session: Session, args: list[str], environment: dict[str, str]
-    ) -> None:
-        assert "\x1b" not in self.on_terminal(*args, **environment)
-
-    def test_all_of_it(self, session: Session) -> None:
-        assert "x" * 200 in self.on_terminal("--full")
-
-    def test_colours_by_force(self, session: Session) -> None:
-        with environ({"NO_COLOR": "1"}), tail("ses-it", "--force-color") as process:
-            assert self.ESCAPE in ended(process)[1]
-
-    def test_json(self, session: Session) -> None:
-        line = self.on_terminal("--json")
-        assert line.strip().isprintable()
-        assert line.isascii()
-        [event] = DatabaseSessionStore().get_events("ses-it")
-        assert json.loads(line) == event.to_dict()
-
-
-@contextmanager
-def environ(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Environment variables of the processes that are started in the block; None: not set."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in changes.items():
-            if value is None:
-                patch.delenv(name, raising=False)
-            else:
-                patch.setenv(name, value)
-        yield
 
 
 def test_the_options_are_documented() -> None:

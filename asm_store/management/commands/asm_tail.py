@@ -90,7 +90,8 @@ class Command(BaseCommand):
                 following.run(found, following.start(found))
             following.tell_end(found)
         except (StoreError, ImproperlyConfigured) as error:
-            raise CommandError(inert(str(error))) from error
+            # Whoever wrote the log chose the ids in it.
+            raise CommandError(inert(str(error), line_break="\n")) from error
 
     def _choose_colours(self, *, forced: bool) -> None:
         if forced:

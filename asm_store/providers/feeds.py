@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -40,11 +40,13 @@ Arrival: TypeAlias = Yielded | Ended
 class ThreadFeed:
     """Iterates over what `make()` returns in a daemon thread, begun when the first is wanted.
 
-    A blocked thread cannot be stopped: it ends when what it waits for comes, and is heard no more.
+    A blocked thread is told to stop by a method `stop()` of the iterator's, if it has one. Else it
+    ends when what it waits for comes, and is heard no more.
     """
 
     def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
         self._make = make
+        self._values: Iterable[Any] = ()
         self._arrivals: deque[Arrival] = deque()
         self._changed = threading.Condition()
         self._is_stopped = False
@@ -79,6 +81,9 @@ class ThreadFeed:
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
+            values = self._values
+        if callable(stop := getattr(values, "stop", None)):
+            stop()
 
     def _start(self) -> None:
         if self._thread is None:
@@ -100,7 +105,9 @@ class ThreadFeed:
 
     def _iterate(self) -> None:
         values = self._make()
-        for value in values:
+        with self._changed:
+            self._values = () if self._is_stopped else values
+        for value in self._values:
             if not self._put(Yielded(value)):
                 break
         if callable(close := getattr(values, "close", None)):
@@ -127,8 +134,8 @@ class TaskFeed:
         self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
 
-    async def get(self, seconds: float) -> Arrival | None:
-        """The next, waiting so long for it; else None."""
+    async def get(self, seconds: float | None) -> Arrival | None:
+        """The next, waiting so long for it, None is for ever; else None."""
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         try:
@@ -137,7 +144,12 @@ class TaskFeed:
         except TimeoutError:
             return None
 
-    async def stop(self, seconds: float) -> None:
+    def cancel(self) -> None:
+        """Cancel the generator: how it ends is the last arrival."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def stop(self, seconds: float | None) -> None:
         """Take no more: cancel the generator, and give it so long to clean up."""
         self._is_stopped = True
         if self._task is not None:
@@ -162,3 +174,45 @@ class TaskFeed:
         finally:
             if callable(close := getattr(values, "aclose", None)):
                 await close()
+
+
+class LoopIterator(Iterator[Any]):
+    """Iterates over what `make()` returns in an event loop of its own, in the thread that asks.
+
+    That is how an async provider is a sync one too: `execute()` returns it. `stop()`, from any
+    thread, cancels the generator, whatever it waits for.
+    """
+
+    def __init__(self, make: Callable[[], AsyncIterable[Any]]) -> None:
+        self._feed = TaskFeed(make)
+        self._runner = asyncio.Runner()
+        self._loop = self._runner.get_loop()
+        self._is_stopped = False
+
+    def __next__(self) -> Any:
+        if self._loop.is_closed():
+            raise StopIteration
+        try:
+            arrival = self._runner.run(self._get())
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(arrival, Yielded):
+            return arrival.value
+        self.close()
+        raise StopIteration if arrival is None or arrival.error is None else arrival.error
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        with suppress(RuntimeError):  # the loop is closed: it has ended
+            self._loop.call_soon_threadsafe(self._feed.cancel)
+
+    def close(self) -> None:
+        """Cancel the generator, if it has not ended, and wait for it."""
+        if not self._loop.is_closed():
+            self._runner.run(self._feed.stop(None))
+            self._runner.close()
+
+    async def _get(self) -> Arrival | None:
+        # Seen here or not: then the task exists when the loop comes to cancel it.
+        return Ended(None) if self._is_stopped else await self._feed.get(None)

@@ -39,9 +39,10 @@ class Stop(Exception):
         return Stop(self.status, data, self.cause)
 
 
-def failed(error: BaseException) -> Stop:
-    """What the provider did wrong."""
-    return Stop(Run.Status.FAILED, error_data(error, "provider_error"), error)
+def failed(error: BaseException, told: Mapping[str, Any] | None = None) -> Stop:
+    """What the provider did wrong; `told` is what it said of it itself."""
+    data = error_data(error, "provider_error")
+    return Stop(Run.Status.FAILED, {**data, **(told or {})}, error)
 
 
 def event_of(value: object, run: Run, session: Session) -> Event:

@@ -84,7 +84,8 @@ class Execution:
         self._deadline = float("inf") if timeout is None else time.monotonic() + timeout
         self._next_check = time.monotonic() + CHECK_SECONDS
         self._latest = 0
-        self._latest_type = ""
+        # The data of `error_occurred`, when that was the latest event of the provider's.
+        self._told: dict[str, Any] | None = None
 
     def produce(self) -> Iterable[Any]:
         """What the provider does."""
@@ -124,7 +125,7 @@ class Execution:
             self._check()
             if isinstance(arrival, Ended):
                 if arrival.error is not None:
-                    raise failed(arrival.error)
+                    raise failed(arrival.error, self._told)
                 return
             if arrival is not None:
                 yield from self._tell(self._take(arrival.value, writer))
@@ -156,7 +157,7 @@ class Execution:
             raise failed(error) from error
 
     def _keep(self, event: Event, writer: EventWriter, *, has_own_id: bool) -> Event:
-        self._latest_type = event.type
+        self._told = event.data if event.type == Event.Type.ERROR_OCCURRED else None
         # An id of the provider's may be taken: in a batch it would take others with it.
         if event.type == Event.Type.MESSAGE_STREAMED and not has_own_id:
             writer.write(event)
@@ -229,8 +230,7 @@ class Execution:
         run.update_status(stop.status)
 
     def _error_events(self, stop: Stop) -> list[Event]:
-        is_told = self._latest_type == Event.Type.ERROR_OCCURRED
-        if stop.status != Run.Status.FAILED or is_told:
+        if stop.status != Run.Status.FAILED or self._told is not None:
             return []
         return [self._event(Event.Type.ERROR_OCCURRED, stop.data)]
 

@@ -14,7 +14,14 @@ import pytest
 
 from asm_store.models import Run, Session
 from asm_store.providers import BaseProvider
-from asm_store.providers.feeds import ROOM, Ended, TaskFeed, ThreadFeed, Yielded
+from asm_store.providers.feeds import (
+    ROOM,
+    Ended,
+    LoopIterator,
+    TaskFeed,
+    ThreadFeed,
+    Yielded,
+)
 from asm_store.test import ScriptedProvider, make_run, make_session
 
 SECONDS = 30
@@ -166,6 +173,95 @@ def test_context_variables_are_those_of_the_caller() -> None:
     token = VARIABLE.set("mine")
     assert ThreadFeed(lambda: [VARIABLE.get()]).get(SECONDS) == Yielded("mine")
     VARIABLE.reset(token)
+
+
+class Waiting:
+    """Yields once, then waits for what never comes, unless it is told to end."""
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self.is_waiting = threading.Event()
+        self.closed = threading.Event()
+        self._ends = ends
+
+    async def values(self) -> AsyncIterator[int]:
+        try:
+            yield 1
+            self.is_waiting.set()
+            if not self._ends:
+                await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+
+
+def test_an_async_generator_in_a_loop_of_its_own() -> None:
+    waiting = Waiting(ends=True)
+    values = LoopIterator(waiting.values)
+    assert list(values) == [1]
+    assert waiting.closed.is_set()
+    assert list(values) == []
+    values.stop()  # too late: nothing happens
+    values.close()
+
+
+def test_what_it_raises() -> None:
+    async def broken() -> AsyncIterator[int]:
+        yield 1
+        raise Boom
+
+    values = LoopIterator(broken)
+    assert next(values) == 1
+    with pytest.raises(Boom):
+        next(values)
+    assert list(values) == []
+
+
+def test_it_is_closed_where_it_stands() -> None:
+    waiting = Waiting()
+    values = LoopIterator(waiting.values)
+    assert next(values) == 1
+    values.close()
+    assert waiting.closed.is_set()
+    unused = LoopIterator(waiting.values)
+    unused.close()
+    assert list(unused) == []
+
+
+def test_a_feed_that_stops_stops_what_waits() -> None:
+    waiting = Waiting()
+    feed = ThreadFeed(lambda: LoopIterator(waiting.values))
+    assert feed.get(SECONDS) == Yielded(1)
+    assert waiting.is_waiting.wait(SECONDS)
+    feed.stop()
+    assert waiting.closed.wait(SECONDS)
+    assert feed.get(0) is None
+
+
+def test_what_is_stopped_before_it_begins() -> None:
+    waiting = Waiting()
+    values = LoopIterator(waiting.values)
+    values.stop()
+    assert list(values) == []
+    assert not waiting.is_waiting.is_set()
+
+
+def test_a_feed_that_is_stopped_while_it_makes_its_iterator() -> None:
+    waiting = Waiting()
+    is_making, is_stopped, has_made = (threading.Event() for _ in range(3))
+
+    def make() -> LoopIterator:
+        is_making.set()
+        assert is_stopped.wait(SECONDS)
+        has_made.set()
+        return LoopIterator(waiting.values)
+
+    feed = ThreadFeed(make)
+    feed.get(0)
+    assert is_making.wait(SECONDS)
+    feed.stop()
+    is_stopped.set()
+    assert has_made.wait(SECONDS)
+    assert feed.get(0) is None
+    assert not waiting.is_waiting.is_set()
 
 
 def test_importing_providers_needs_no_settings_and_no_models() -> None:

@@ -1,0 +1,91 @@
+"""What went wrong with an answer of a model's API, under names that all providers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What APIs call their errors, in the body of a response or in a stream.
+_NAMED = {
+    "authentication_error": "authentication",
+    "billing_error": "billing",
+    "content_filter": "refusal",
+    "context_length_exceeded": "context_too_long",
+    "insufficient_quota": "billing",
+    "not_found_error": "not_found",
+    "overloaded_error": "overloaded",
+    "permission_error": "permission",
+    "rate_limit_error": "rate_limit",
+    "rate_limit_exceeded": "rate_limit",
+    "request_too_large": "request_too_large",
+}
+_STATUSES = {
+    401: "authentication",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    413: "request_too_large",
+    429: "rate_limit",
+    529: "overloaded",
+}
+
+
+class IncompleteAnswer(Exception):
+    """The answer is not what was asked for; `code` says why: `max_tokens`, `refusal`, ..."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def error_data(error: Exception, *, is_streaming: bool) -> dict[str, Any]:
+    """The data of `error_occurred`; `is_streaming`: the answer had begun to come."""
+    response = getattr(error, "response", None)
+    said = {
+        "status_code": getattr(error, "status_code", None),
+        "request_id": getattr(error, "request_id", None),
+        "retry_after": None if response is None else response.headers.get("retry-after"),
+    }
+    return {
+        "error_message": str(error),
+        "error_code": _code(error, is_streaming),
+        "error_type": type(error).__name__,
+        **{name: value for name, value in said.items() if value is not None},
+    }
+
+
+def _code(error: Exception, is_streaming: bool) -> str:
+    if isinstance(error, IncompleteAnswer):
+        return error.code
+    for name in _names(getattr(error, "body", None)):
+        if name in _NAMED:
+            return _NAMED[name]
+    status = getattr(error, "status_code", 0)
+    if status >= 400:
+        return _STATUSES.get(status, "server_error" if status >= 500 else "invalid_request")
+    if _is_of_the_connection(error):
+        is_late = "timeout" in type(error).__name__.lower()
+        return "connection_timeout" if is_late else "connection_error"
+    # What the API itself says in the middle of a stream has a body.
+    if getattr(error, "body", None) is not None:
+        return "server_error"
+    return "malformed_stream" if is_streaming else "provider_error"
+
+
+def _names(body: object) -> Iterator[str]:
+    """The codes and types of an error in a response's body, the more telling first."""
+    if isinstance(body, Mapping):
+        yield from _names(body.get("error"))
+        yield from (str(body.get(key)) for key in ("code", "type"))
+
+
+def _is_of_the_connection(error: Exception) -> bool:
+    """Of the SDK's, or of the HTTP library's, which some SDKs let through."""
+    classes = type(error).__mro__
+    return any(
+        kind.__name__ == "APIConnectionError" or kind.__module__.partition(".")[0] in _HTTP
+        for kind in classes
+    )
+
+
+_HTTP = ("httpx", "httpx2", "httpcore", "httpcore2")

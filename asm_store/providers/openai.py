@@ -1,0 +1,149 @@
+"""Models that speak OpenAI's Chat Completions, by the official SDK: docs/providers.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from .conversations import Call, Called, Item, Said, text_of
+from .tool_loop import Answer, ToolLoopProvider, Yield, output_text
+
+__all__ = ["OpenAIProvider"]
+
+
+class OpenAIProvider(ToolLoopProvider):
+    """Executes runs with a model of OpenAI's, or of a server that speaks Chat Completions."""
+
+    name = "openai"
+    SDK = "openai"
+    CLIENT = "AsyncOpenAI"
+
+    def _request(self, items: list[Item]) -> dict[str, Any]:
+        own = [Said("system", self.system)] if self.system else []
+        tools = [
+            {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+            for tool in self.tools.values()
+        ]
+        functions = [{"type": "function", "function": tool} for tool in tools]
+        return {
+            "model": self.model,
+            "messages": _messages([*own, *items]),
+            "stream_options": {"include_usage": True},
+            **({"tools": functions} if functions else {}),
+            **self.options,
+        }
+
+    @asynccontextmanager
+    async def _open(self, client: Any, request: Mapping[str, Any]) -> AsyncIterator[Any]:
+        async with await client.chat.completions.create(stream=True, **request) as chunks:
+            yield chunks
+
+    def _new_answer(self) -> CompletionAnswer:
+        return CompletionAnswer(self.model)
+
+    def _continue(self, messages: list[Any], answer: CompletionAnswer) -> None:
+        if answer.text:
+            messages.append({"role": "assistant", "content": answer.text})
+        _add_calls(messages, answer.calls)
+
+
+class CompletionAnswer(Answer):
+    """Put together of chunks: a call comes in pieces, which its index keeps together."""
+
+    BAD_ENDS = {"length": "max_tokens", "content_filter": "refusal", "refusal": "refusal"}
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._calls: dict[int, Call] = {}
+        self._is_refusal = False
+
+    def take(self, chunk: Any) -> Iterator[Yield]:
+        if chunk.id and not self.id:
+            yield from self.begin(chunk.id, chunk.model)
+        if chunk.usage is not None:
+            self._count(chunk.usage)
+        for choice in chunk.choices:
+            if choice.delta is not None:
+                yield from self._take_delta(choice.delta)
+            if choice.finish_reason:
+                self._finish(choice.finish_reason)
+
+    def _take_delta(self, delta: Any) -> Iterator[Yield]:
+        for part in delta.tool_calls or ():
+            call = self._calls.setdefault(part.index, Call(f"call_{part.index}", "", ""))
+            call.id = part.id or call.id
+            if part.function is not None:
+                call.name += part.function.name or ""
+                call.input += part.function.arguments or ""
+        if text := delta.content or delta.refusal:
+            self._is_refusal |= not delta.content
+            yield from self.add_text(text)
+
+    def _finish(self, reason: str) -> None:
+        self.is_whole = True
+        self.stop_reason = "refusal" if self._is_refusal else reason
+        self.calls = [self._calls[index] for index in sorted(self._calls)]
+        for call in self.calls:
+            call.input = _arguments(call.input)
+
+    def _count(self, usage: Any) -> None:
+        """Theirs count cached tokens among the others."""
+        cached = _detail(usage.prompt_tokens_details, "cached_tokens")
+        written = _detail(usage.prompt_tokens_details, "cache_write_tokens")
+        self.usage = {
+            "input_tokens": max(0, usage.prompt_tokens - cached - written),
+            "output_tokens": usage.completion_tokens,
+            "cache_read_tokens": cached,
+            "cache_creation_tokens": written,
+        }
+        if thought := _detail(usage.completion_tokens_details, "reasoning_tokens"):
+            self.usage_details["reasoning_tokens"] = thought
+
+
+def _detail(details: Any, name: str) -> int:
+    """Servers that only speak like OpenAI's have fewer of them."""
+    return getattr(details, name, None) or 0
+
+
+def _arguments(text: str) -> Any:
+    """As JSON; a text that is none is for the tool to refuse."""
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return text
+
+
+def _messages(items: list[Item]) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for item in items:
+        if isinstance(item, Called):
+            _add_calls(messages, item.calls)
+        elif item.role in {"system", "assistant"}:
+            messages.append({"role": item.role, "content": text_of(item.content)})
+        else:
+            is_given = isinstance(item.content, str | list)
+            content = item.content if is_given else text_of(item.content)
+            messages.append({"role": "user", "content": content})
+    return messages
+
+
+def _add_calls(messages: list[dict[str, Any]], calls: list[Call]) -> None:
+    """The calls belong to the assistant's latest message, when that is the latest of all."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or "tool_calls" in last:
+        messages.append(last := {"role": "assistant", "content": None})
+    last["tool_calls"] = [_call(call) for call in calls]
+    messages += [
+        {"role": "tool", "tool_call_id": call.id, "content": output_text(call)} for call in calls
+    ]
+
+
+def _call(call: Call) -> dict[str, Any]:
+    value = call.input if isinstance(call.input, str) else json.dumps(call.input)
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": value},
+    }

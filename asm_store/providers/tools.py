@@ -1,0 +1,64 @@
+"""What a model may call: functions, with the JSON Schema of what they take."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connections
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function, sync or async, that a model may call.
+
+    `schema` is the JSON Schema of an object: its properties are the function's keyword arguments,
+    given to it as they come. A sync function is called in a thread with database connections of
+    its own. What it returns is JSON, or Django's encoder makes it so.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Tool:
+        """By its name, docstring and annotations; what a model gives it is checked by them."""
+        pydantic = import_module("pydantic")
+        return cls(
+            pydantic.validate_call(function),
+            function.__name__,
+            inspect.getdoc(function) or "",
+            pydantic.TypeAdapter(function).json_schema(),
+        )
+
+    async def call(self, arguments: object) -> Any:
+        """What the function returns, as JSON has it; raises what it raises."""
+        if not isinstance(arguments, Mapping):
+            raise ValueError("The arguments are no JSON object.")
+        if inspect.iscoroutinefunction(self.function):
+            answer = await self.function(**arguments)
+        else:
+            answer, error = await asyncio.to_thread(_call, self.function, arguments)
+            if error is not None:
+                raise error
+        return json.loads(json.dumps(answer, cls=DjangoJSONEncoder))
+
+
+def _call(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> tuple[Any, Exception | None]:
+    """What it returns or raises: no future can hold a StopIteration."""
+    try:
+        return function(**arguments), None
+    except Exception as error:
+        return None, error
+    finally:
+        connections.close_all()  # this thread's own

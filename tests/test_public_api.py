@@ -28,6 +28,8 @@ MODULES = (
     "asm_store.artifacts",
     "asm_store.formats",
     "asm_store.providers",
+    "asm_store.providers.anthropic",
+    "asm_store.providers.openai",
     "asm_store.transcripts",
     "asm_store.session_manager",
     "asm_store.maintenance",

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from .base import BaseProvider
+from .failures import IncompleteAnswer
+from .feeds import LoopIterator
+from .tools import Tool
 
-__all__ = ["BaseProvider"]
+__all__ = ["BaseProvider", "IncompleteAnswer", "LoopIterator", "Tool"]

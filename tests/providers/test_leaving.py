@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
 from asm_store.exceptions import RunCancelled, RunTimeout
@@ -30,13 +29,12 @@ def hanging(wire: Wire) -> Reply:
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_a_timeout(
-    store: BaseSessionStore, wire: Wire, api: ApiServer, run_once: Any, is_silent: bool
-) -> None:
+def test_a_timeout(wire: Wire, api: ApiServer, run_once: Any, is_silent: bool) -> None:
     """In the middle of the answer, and before its first byte."""
+    store = InMemorySessionStore()
     api.replies = [Reply(end="hang") if is_silent else hanging(wire)]
     with pytest.raises(RunTimeout):
-        run_once(SessionManager(store, wire.provider(api)), "Hello", timeout=0.5)
+        run_once(SessionManager(store, wire.provider(api)), "Hello", timeout=1.5)
     assert api.is_left.wait(SECONDS)
     _session, run = only(store)
     assert run.status == "timeout"
@@ -51,7 +49,7 @@ def test_a_timeout_while_the_sdk_waits_to_ask_again(
     api.replies = [wire.problem(429, "rate_limit_error", retry_after="50")]
     begin = time.monotonic()
     with pytest.raises(RunTimeout):
-        run_once(SessionManager(store, wire.provider(api, max_retries=2)), "Hello", timeout=0.5)
+        run_once(SessionManager(store, wire.provider(api, max_retries=2)), "Hello", timeout=1.5)
     assert time.monotonic() - begin < 10
     assert len(api.requests) == 1
 
@@ -113,6 +111,22 @@ def test_a_cancelled_task(wire: Wire, api: ApiServer, is_shared: bool) -> None:
     async_to_sync(run)()
 
 
+@only_on("postgresql")
+def test_a_sync_tool_has_a_connection_of_its_own(
+    using: str, wire: Wire, api: ApiServer, run_once: Any
+) -> None:
+    """And leaves none open: the test database could not be dropped."""
+
+    def count() -> int:
+        return len(DatabaseSessionStore(using).list_sessions())
+
+    api.replies = [wire.calls(("c1", "count", {})), wire.said("One.")]
+    manager = SessionManager(DatabaseSessionStore(using), wire.provider(api, tools=[count]))
+    result = run_once(manager, "How many?")
+    [done] = [event for event in result.events if event.type == "tool_call_completed"]
+    assert done.data["tool_output"] == 1
+
+
 def test_a_tool_that_is_not_done(wire: Wire, api: ApiServer) -> None:
     """An async one is cancelled where it waits."""
     was_cancelled = threading.Event()
@@ -126,5 +140,5 @@ def test_a_tool_that_is_not_done(wire: Wire, api: ApiServer) -> None:
     api.replies = [wire.calls(("c1", "wait", {}))]
     provider = wire.provider(api, tools=[wait])
     with pytest.raises(RunTimeout):
-        SessionManager(InMemorySessionStore(), provider).run_once("Hello", timeout=0.5)
+        SessionManager(InMemorySessionStore(), provider).run_once("Hello", timeout=1.5)
     assert was_cancelled.wait(SECONDS)

@@ -137,6 +137,21 @@ def test_a_provider_that_says_itself_that_it_failed(store: BaseSessionStore) -> 
     assert types(store, session.id) == [*BEGIN, *FAILED]
 
 
+def test_what_a_provider_tells_before_it_raises_is_the_error(store: BaseSessionStore) -> None:
+    told = {"error_message": "Slow down.", "error_code": "rate_limit", "retry_after": "17"}
+    recovered = {"type": "error_occurred", "data": {"error_message": "no", "error_code": "x"}}
+    boom = Boom("it broke")
+    script = [recovered, HELLO, {"type": "error_occurred", "data": told}, boom]
+    with pytest.raises(ProviderError, match="Slow down") as caught:
+        SessionManager(store, ScriptedProvider(script)).run_once("Hi")
+    session, run = only(store)
+    assert caught.value.__cause__ is boom
+    assert run.error == {**told, "error_type": "Boom"}
+    assert types(store, session.id) == [*BEGIN, "error_occurred", "message_received", *FAILED]
+    with pytest.raises(ProviderError, match="it broke"):  # of another error
+        SessionManager(store, ScriptedProvider([recovered, HELLO, boom])).run_once("Hi")
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "run_status", "session_status"),
     [

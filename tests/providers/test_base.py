@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -212,6 +213,24 @@ def test_what_it_raises() -> None:
     assert next(values) == 1
     with pytest.raises(Boom):
         next(values)
+    assert list(values) == []
+
+
+def test_ctrl_c_closes_it() -> None:
+    closed: list[bool] = []
+
+    async def interrupted() -> AsyncIterator[int]:
+        try:
+            yield 1
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    values = LoopIterator(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(values)
+    assert closed
     assert list(values) == []
 
 

@@ -193,8 +193,7 @@ def test_a_server_that_only_speaks_like_it(wire: OpenAIWire, api: ApiServer) -> 
     assert result.token_usage == wire.usage  # of the other answer
 
 
-@only_openai
-def test_reasoning_is_noted(wire: OpenAIWire, api: ApiServer) -> None:
+def test_reasoning_is_noted(wire: Wire, api: ApiServer) -> None:
     """It is among the tokens of the output: not counted twice."""
     api.replies = [wire.said("Hi.")]
     result = run(wire, api)

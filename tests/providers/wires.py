@@ -105,7 +105,7 @@ class AnthropicWire(Wire):
             halves = cut(json.dumps(arguments))
             pieces += self._block(index, block, "input_json_delta", "partial_json", halves)
         delta = {"stop_reason": self.ends[end], "stop_sequence": None}
-        counts = {"output_tokens": 20}
+        counts = {"output_tokens": 20, "output_tokens_details": {"thinking_tokens": 7}}
         return [
             *pieces,
             self.event("message_delta", delta=delta, usage=counts),

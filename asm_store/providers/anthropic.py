@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from .conversations import Call, Called, Item, Said, text_of
-from .tool_loop import Answer, ToolLoopProvider, Yield, output_text
+from .tool_loop import Answer, ToolLoopProvider, Yield, count_in, output_text
 
 __all__ = ["AnthropicProvider"]
 
@@ -109,8 +109,9 @@ class MessageAnswer(Answer):
         for theirs, ours in _COUNTS.items():
             if (count := getattr(usage, theirs, None)) is not None:
                 self.usage[ours] = count
-        if details := getattr(usage, "output_tokens_details", None):
-            self.usage_details["reasoning_tokens"] = details.thinking_tokens
+        details = getattr(usage, "output_tokens_details", None)
+        if thought := count_in(details, "thinking_tokens"):
+            self.usage_details["reasoning_tokens"] = thought
 
 
 def _messages(items: list[Item]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from .conversations import Call, Called, Item, Said, text_of
-from .tool_loop import Answer, ToolLoopProvider, Yield, output_text
+from .tool_loop import Answer, ToolLoopProvider, Yield, count_in, output_text
 
 __all__ = ["OpenAIProvider"]
 
@@ -90,21 +90,16 @@ class CompletionAnswer(Answer):
 
     def _count(self, usage: Any) -> None:
         """Theirs count cached tokens among the others."""
-        cached = _detail(usage.prompt_tokens_details, "cached_tokens")
-        written = _detail(usage.prompt_tokens_details, "cache_write_tokens")
+        cached = count_in(usage.prompt_tokens_details, "cached_tokens")
+        written = count_in(usage.prompt_tokens_details, "cache_write_tokens")
         self.usage = {
             "input_tokens": max(0, usage.prompt_tokens - cached - written),
             "output_tokens": usage.completion_tokens,
             "cache_read_tokens": cached,
             "cache_creation_tokens": written,
         }
-        if thought := _detail(usage.completion_tokens_details, "reasoning_tokens"):
+        if thought := count_in(usage.completion_tokens_details, "reasoning_tokens"):
             self.usage_details["reasoning_tokens"] = thought
-
-
-def _detail(details: Any, name: str) -> int:
-    """Servers that only speak like OpenAI's have fewer of them."""
-    return getattr(details, name, None) or 0
 
 
 def _arguments(text: str) -> Any:

@@ -257,3 +257,9 @@ def output_text(call: Call) -> str:
     if isinstance(call.output, str):
         return call.output
     return json.dumps(call.output, ensure_ascii=False)
+
+
+def count_in(details: Any, name: str) -> int:
+    """A count that not every server tells of; an SDK that is older than it gives it as it came."""
+    value = details.get(name) if isinstance(details, Mapping) else getattr(details, name, None)
+    return value or 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -15,6 +18,8 @@ from .execution import Execution, RunResult
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Callable[..., Any])
+T = TypeVar("T")
+Interruption: TypeAlias = asyncio.CancelledError | None
 Begin = Callable[Concatenate[Any, P], Execution]
 
 # How long an async provider may clean up when it is stopped, in seconds.
@@ -36,7 +41,8 @@ def adriven(
     """Its async twin."""
 
     async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> RunResult:
-        return await adrive(await sync_to_async(begin)(self, *args, **kwargs))
+        execution, interruption = await _finished(partial(begin, self, *args, **kwargs))
+        return await adrive(execution, interruption)
 
     return _documented(method, begin, name)
 
@@ -70,6 +76,7 @@ def drive(execution: Execution) -> RunResult:
         return result
     finally:
         feed.stop()
+        steps.close()  # Ctrl-C may come between two steps: how the run ends is stored then too
 
 
 def _answer(execution: Execution, feed: ThreadFeed, wanted: Event | float) -> Arrival | None:
@@ -79,17 +86,20 @@ def _answer(execution: Execution, feed: ThreadFeed, wanted: Event | float) -> Ar
     return None
 
 
-async def adrive(execution: Execution) -> RunResult:
-    """The provider runs in a task; what is stored, in the thread that Django's ORM runs in."""
+async def adrive(execution: Execution, interruption: Interruption) -> RunResult:
+    """The provider runs in a task; what is stored, in the thread that Django's ORM runs in.
+
+    `interruption`: the task was cancelled while the execution began.
+    """
     feed = TaskFeed(execution.aproduce)
     steps = execution.steps()
     step: Callable[[Any], Any] = steps.send
     value: Any = None
     try:
         while True:
-            wanted, interruption = await _advance(step, value)
-            if interruption is not None:
-                step, value = steps.throw, interruption
+            wanted, cancelled = await _finished(partial(_advanced, step, value))
+            if (interruption := cancelled or interruption) is not None:
+                step, value, interruption = steps.throw, interruption, None
             elif isinstance(wanted, RunResult):
                 return wanted
             else:
@@ -109,23 +119,6 @@ async def _aanswer(execution: Execution, feed: TaskFeed, wanted: Event | float) 
     return None
 
 
-async def _advance(
-    step: Callable[[Any], Any], value: Any
-) -> tuple[Event | float | RunResult, asyncio.CancelledError | None]:
-    """What the next step wants, and whether this task was cancelled meanwhile.
-
-    A step that has begun in the other thread comes to its end before anything else is done.
-    """
-    work = asyncio.ensure_future(sync_to_async(_advanced)(step, value))
-    try:
-        return await asyncio.shield(work), None
-    except asyncio.CancelledError as error:
-        if work.done():
-            raise  # the step itself has raised it
-        await asyncio.wait([work])
-        return work.result(), error
-
-
 def _advanced(step: Callable[[Any], Any], value: Any) -> Event | float | RunResult:
     try:
         wanted: Event | float = step(value)
@@ -133,3 +126,49 @@ def _advanced(step: Callable[[Any], Any], value: Any) -> Event | float | RunResu
         result: RunResult = done.value
         return result
     return wanted
+
+
+async def _finished(work: Callable[[], T]) -> tuple[T, Interruption]:
+    """What `work()` gives in the thread that Django's ORM runs in, and whether this task was
+    cancelled meanwhile.
+
+    What has begun comes to its end before anything else is done, even when every task of the loop
+    is cancelled: no cancellation stops a thread, only the waiting for it.
+    """
+    outcome: asyncio.Future[Callable[[], T]] = asyncio.get_running_loop().create_future()
+    once = sync_to_async(partial(_work_once, work, threading.Lock(), outcome))
+    interruption: Interruption = None
+    task = asyncio.create_task(once())
+    while not (task.done() and outcome.done()):
+        if task.cancelled():
+            task = asyncio.create_task(once())
+        elif task.done():
+            task.result()  # raises, when that thread takes no more work
+        try:
+            await asyncio.wait([outcome if task.done() else task])
+        except asyncio.CancelledError as error:
+            interruption = error
+    return outcome.result()(), interruption
+
+
+def _work_once(
+    work: Callable[[], T], claim: threading.Lock, outcome: asyncio.Future[Callable[[], T]]
+) -> None:
+    if not claim.acquire(blocking=False):
+        return  # begun by a task that was cancelled since
+    try:
+        value = work()
+    except BaseException as error:  # some of which no future can hold
+        told = partial(_raise, error)
+    else:
+        told = partial(_given, value)
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
+        outcome.get_loop().call_soon_threadsafe(outcome.set_result, told)
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _given(value: T) -> T:
+    return value

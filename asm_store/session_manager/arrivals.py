@@ -45,6 +45,16 @@ def failed(error: BaseException, told: Mapping[str, Any] | None = None) -> Stop:
     return Stop(Run.Status.FAILED, {**data, **(told or {})}, error)
 
 
+def check_running(run: Run) -> None:
+    """Raise `Stop` when somebody else has ended the run."""
+    if run.status == Run.Status.RUNNING:
+        return
+    message = f"The run was ended elsewhere, as {run.status}."
+    is_failure = run.status in (Run.Status.FAILED, Run.Status.TIMEOUT)
+    status = run.status if is_failure else Run.Status.CANCELLED
+    raise Stop(status, {"error_message": message, "error_code": "run_ended"})
+
+
 def event_of(value: object, run: Run, session: Session) -> Event:
     """The event that `value`, which a provider has yielded, stands for; else `ValidationError`."""
     if isinstance(value, Event):

@@ -8,13 +8,12 @@ what the provider yields next, and gets it, or the events to tell the caller of.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..backends.base import BaseSessionStore
-from ..backends.writing import EventWriter
 from ..exceptions import (
     EventConflict,
     ProviderError,
@@ -27,8 +26,9 @@ from ..models import Event, Run, Session
 from ..providers import BaseProvider
 from ..providers.feeds import Arrival, Ended
 from ..transcripts import Transcript
-from .arrivals import MERGED, Account, Stop, event_of, failed
+from .arrivals import MERGED, RUN_ENDS, Account, Stop, check_running, event_of, failed
 from .lifecycle import CANCEL, COMPLETE, FAIL, Lifecycle, Step, error_data, made_event
+from .recording import Recorder
 
 # How often a run asks whether it was cancelled, in seconds.
 CHECK_SECONDS = 0.5
@@ -37,11 +37,7 @@ Callback: TypeAlias = Callable[[Event], Any]
 Steps: TypeAlias = Generator["Event | float", Arrival | None, "RunResult"]
 
 _ERRORS = {Run.Status.TIMEOUT: RunTimeout, Run.Status.CANCELLED: RunCancelled}
-_ENDS = {
-    Run.Status.FAILED: Event.Type.RUN_FAILED,
-    Run.Status.TIMEOUT: Event.Type.RUN_TIMEOUT,
-    Run.Status.CANCELLED: Event.Type.RUN_CANCELLED,
-}
+_ENDS = {status: type for type, status in RUN_ENDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +77,7 @@ class Execution:
         self._timeout = timeout
         self._ends_session = ends_session
         self._account = Account(run.copied())
+        self._recorder = Recorder(lifecycle.store, run)
         self._deadline = float("inf") if timeout is None else time.monotonic() + timeout
         self._next_check = time.monotonic() + CHECK_SECONDS
         self._latest = 0
@@ -101,8 +98,10 @@ class Execution:
         events: list[Event] = []
         try:
             yield from self._tell(self._own_events())
-            with self._store.writer(self._session.id) as writer:
-                yield from self._take_all(writer)
+            try:
+                yield from self._take_all()
+            finally:
+                self._recorder.flush()
             self._account.check_end()
             events = self._complete()
         except BaseException as raised:
@@ -119,16 +118,18 @@ class Execution:
 
     # While the provider runs
 
-    def _take_all(self, writer: EventWriter) -> Generator[Event | float, Arrival | None, None]:
+    def _take_all(self) -> Generator[Event | float, Arrival | None, None]:
         while True:
-            arrival = yield max(0.0, min(self._deadline, self._next_check) - time.monotonic())
+            seconds = min(self._deadline, self._next_check) - time.monotonic()
+            arrival = yield max(0.0, min(seconds, self._recorder.seconds_left))
             self._check()
+            self._recorder.store_due()
             if isinstance(arrival, Ended):
                 if arrival.error is not None:
                     raise failed(arrival.error, self._told)
                 return
             if arrival is not None:
-                yield from self._tell(self._take(arrival.value, writer))
+                yield from self._tell(self._take(arrival.value))
 
     def _check(self) -> None:
         """Raise `Stop` when the time is over, or when somebody else has ended the run."""
@@ -138,32 +139,28 @@ class Execution:
             error = {"error_message": message, "error_code": "run_timeout"}
             raise Stop(Run.Status.TIMEOUT, error)
         if now >= self._next_check:
-            _check_running(self._store.get_run(self._run.id))
+            check_running(self._store.get_run(self._run.id))
             self._next_check = time.monotonic() + CHECK_SECONDS
 
-    def _take(self, value: object, writer: EventWriter) -> list[Event]:
+    def _take(self, value: object) -> list[Event]:
         try:
             event = event_of(value, self._run, self._session)
-            if event.type in MERGED:
-                self._account.merge(event)
-                return []
-            has_own_id = isinstance(value, Event) or (isinstance(value, Mapping) and "id" in value)
-            return [self._keep(event, writer, has_own_id=has_own_id)]
-        except (StoreError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            if isinstance(error, StoreError) and not isinstance(
-                error, ValidationError | EventConflict
-            ):
-                raise  # the store's own trouble
+        except Exception as error:  # whatever a mapping of the provider's own may raise
+            raise failed(error) from error
+        if event.type in MERGED:
+            self._account.merge(event)
+            return []
+        try:
+            return [self._keep(event)]
+        except (ValidationError, EventConflict) as error:
             raise failed(error) from error
 
-    def _keep(self, event: Event, writer: EventWriter, *, has_own_id: bool) -> Event:
+    def _keep(self, event: Event) -> Event:
         self._told = event.data if event.type == Event.Type.ERROR_OCCURRED else None
-        # An id of the provider's may be taken: in a batch it would take others with it.
-        if event.type == Event.Type.MESSAGE_STREAMED and not has_own_id:
-            writer.write(event)
+        if event.type == Event.Type.MESSAGE_STREAMED:
+            self._recorder.write(event)
             return event
-        writer.flush()
-        stored = self._store.append_event_with_sequence(event)
+        stored = self._recorder.append(event)
         # An id that was stored before has a number that was seen before.
         if stored.sequence_number > self._latest:
             self._latest = stored.sequence_number
@@ -179,7 +176,7 @@ class Execution:
 
         def body() -> list[Event]:
             session, run = self._store._locked(self._run.id)
-            _check_running(run)
+            check_running(run)
             self._account.fill(run).set_output(self._account.output())
             return self._store.flush(
                 session,
@@ -275,13 +272,6 @@ class Execution:
 
 def _ignore(event: Event) -> None:
     """Nobody watches."""
-
-
-def _check_running(run: Run) -> None:
-    if run.status != Run.Status.RUNNING:
-        message = f"The run was ended elsewhere, as {run.status}."
-        status = run.status if run.status in _ENDS else Run.Status.CANCELLED
-        raise Stop(status, {"error_message": message, "error_code": "run_ended"})
 
 
 def _interrupted(error: BaseException) -> Stop:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -78,7 +77,7 @@ def test_a_loop_that_cancels_every_task_at_its_end(type: str) -> None:
 
     async def scenario() -> list[asyncio.Task[Any]]:
         manager = SessionManager(store, ScriptedProvider([HELLO]))
-        tasks = [asyncio.create_task(manager.arun_once("Hi"))]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(manager.arun_once("Hi"))]
         await asyncio.to_thread(store.has_halted.wait, SECONDS)
         tasks.append(asyncio.create_task(release()))
         await asyncio.sleep(0)
@@ -106,9 +105,7 @@ def cancelled_after(steps: int) -> tuple[str, str]:
         if left[0] == 0:
             running[0].cancel()
 
-    def make(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **kwargs: Any
-    ) -> asyncio.Task[Any]:
+    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **kwargs)
         if "SyncToAsync" in coroutine.__qualname__:
             task.add_done_callback(ended)

@@ -24,6 +24,7 @@ from asm_store.session_manager.execution import CHECK_SECONDS
 from asm_store.test import ScriptedProvider
 from tests.processes import run_processes
 from tests.session_manager.logs import only, types
+from tests.threads import run_threads
 
 SECONDS = 30
 HELLO = {"type": "message_received", "data": {"role": "assistant", "content": "Hello."}}
@@ -90,24 +91,43 @@ def test_a_run_is_cancelled_while_its_provider_blocks(
     using: str, run_once: Any, blocking: Blocking
 ) -> None:
     store = DatabaseSessionStore(using)
-    took: list[float] = []
 
-    def cancel(event: Event) -> None:
-        """From another process, when all that comes has arrived."""
-        if event.type == "message_streamed":
-            assert blocking.is_blocked.wait(SECONDS)
-            run_processes("tests.session_manager.test_stopping.cancel_in", [(using, event.run_id)])
-            took.append(time.monotonic())
+    def execute() -> float:
+        with pytest.raises(RunCancelled):
+            run_once(SessionManager(store, blocking), "Hi", session_id="ses_x")
+        return time.monotonic()
 
-    with pytest.raises(RunCancelled):
-        run_once(SessionManager(store, blocking), "Hi", event_callback=cancel)
-    assert time.monotonic() - took[0] < 2 * CHECK_SECONDS + 1
+    def cancel() -> float:
+        """From another process, when all that comes has arrived and is stored."""
+        assert blocking.is_blocked.wait(SECONDS)
+        [delta] = store.get_events("ses_x", type="message_streamed", wait_timeout=SECONDS)
+        run_processes("tests.session_manager.test_stopping.cancel_in", [(using, delta.run_id)])
+        return time.monotonic()
+
+    ended, cancelled = run_threads([execute, cancel])
+    assert ended - cancelled < 2 * CHECK_SECONDS + 1
     session, run = only(store)
     assert (run.status, session.status, run.error) == ("cancelled", "cancelled", None)
     end = ["message_received", "message_streamed", "run_cancelled", "session_cancelled"]
-    found = types(store, session.id)
-    assert sorted(found[4:]) == sorted(end)  # the delta may be stored after the cancellation
-    assert found.count("run_cancelled") == 1
+    assert types(store, session.id) == [*BEGIN, *end]
+
+
+@pytest.mark.parametrize("more", [[HELLO], [DELTA], [DELTA, HELLO], [{**DELTA, "id": "evt_x"}]])
+def test_nothing_is_stored_of_a_run_that_was_cancelled(
+    store: BaseSessionStore, run_once: Any, more: list[Any]
+) -> None:
+    manager = SessionManager(store, ScriptedProvider([HELLO, *more]))
+
+    def cancel(event: Event) -> None:
+        if event.type == "message_received":
+            run_threads([lambda: manager.cancel_run(event.run_id or "")])
+
+    with pytest.raises(RunCancelled):
+        run_once(manager, "Hi", event_callback=cancel)
+    session, run = only(store)
+    assert (run.status, session.status) == ("cancelled", "cancelled")
+    end = ["message_received", "run_cancelled", "session_cancelled"]
+    assert types(store, session.id) == [*BEGIN, *end]
 
 
 def cancel_in(using: str, run_id: str) -> str:

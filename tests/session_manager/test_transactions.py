@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from asm_store.models import Event, Run, Session
 from asm_store.providers import BaseProvider
 from asm_store.session_manager import SessionManager
 from asm_store.test import ScriptedProvider, make_session
+from tests.counting import new_connections
 from tests.failures import execute, kill_connection
 from tests.session_manager.logs import types
 
@@ -152,6 +154,71 @@ def test_streamed_deltas_do_not_cost_a_transaction_each(
     found = [event.data["content"] for event in result.events if event.type == "message_streamed"]
     assert found == [str(number) for number in range(2_000)]
     assert len(batches) < 400
+
+
+@pytest.mark.parametrize("kind", ["id", "event"])
+def test_deltas_with_ids_of_their_own_go_in_batches_too(
+    store: BaseSessionStore, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    batches: list[int] = []
+    append = store._append
+
+    def count(events: list[Event], expected: int | None) -> list[Event]:
+        batches.append(len(events))
+        return append(events, expected)
+
+    class Own(BaseProvider):
+        name = "own"
+
+        def execute(self, run: Run, session: Session, **kwargs: Any) -> Iterator[Any]:
+            for number in range(1_000):
+                delta = {**DELTA, "id": f"evt_{number}"}
+                yield delta if kind == "id" else Event(**delta)
+
+    monkeypatch.setattr(store, "_append", count)
+    result = SessionManager(store, Own()).run_once("Hi")
+    found = [event.id for event in result.events if event.type == "message_streamed"]
+    assert found == [f"evt_{number}" for number in range(1_000)]
+    assert len(batches) < 200
+
+
+def test_many_runs_of_a_loop_store_over_one_connection(using: str) -> None:
+    count = 30
+    barrier: list[str] = []
+
+    class Streaming(BaseProvider):
+        """Streams, and waits until all others have."""
+
+        name = "streaming"
+
+        def execute(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            raise NotImplementedError
+
+        async def aexecute(self, run: Run, session: Session, **kwargs: Any) -> Any:
+            yield DELTA
+            store = DatabaseSessionStore(using)
+            await store.aget_events(session.id, type="message_streamed", wait_timeout=30)
+            barrier.append(run.id)
+            while len(barrier) < count:
+                await asyncio.sleep(0)
+            yield HELLO
+
+    with new_connections(using) as new:
+        seen: list[int] = []
+
+        def look(event: Event) -> None:
+            if event.type == "message_received":
+                seen.append(len(new.now()))
+
+        async def scenario() -> None:
+            manager = SessionManager(DatabaseSessionStore(using), Streaming())
+            runs = (manager.arun_once("Hi", event_callback=look) for _ in range(count))
+            await asyncio.gather(*runs)
+
+        async_to_sync(scenario)()
+        assert len(seen) == count
+        assert max(seen) <= 1
+        assert threading.active_count() < count
 
 
 def test_the_provider_has_a_thread_and_a_connection_of_its_own(using: str) -> None:

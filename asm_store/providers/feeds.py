@@ -170,6 +170,8 @@ class TaskFeed:
         values = self._make()
         try:
             async for value in values:
+                if self._is_stopped:
+                    break  # it has not let itself be cancelled
                 await self._arrivals.put(Yielded(value))
         finally:
             if callable(close := getattr(values, "aclose", None)):

@@ -68,11 +68,9 @@ def error_data(error: object, code: str) -> dict[str, Any]:
     if isinstance(error, Mapping):
         return {"error_message": "", "error_code": code, **error}
     if isinstance(error, BaseException):
-        own = getattr(error, "code", None)
-        code = own if isinstance(own, str) and own else code
         return {
             "error_message": _text(error)[:MAX_MESSAGE],
-            "error_code": code[:MAX_MESSAGE],
+            "error_code": (_code(error) or code)[:MAX_MESSAGE],
             "error_type": type(error).__name__,
         }
     return {"error_message": str(error)[:MAX_MESSAGE], "error_code": code}
@@ -83,6 +81,14 @@ def _text(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:  # an exception of a provider's may fail at this too
         return type(error).__name__
+
+
+def _code(error: BaseException) -> str:
+    try:
+        code = getattr(error, "code", "")
+    except Exception:  # a property of a provider's exception
+        return ""
+    return code if isinstance(code, str) else ""
 
 
 class Lifecycle:

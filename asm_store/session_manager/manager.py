@@ -9,7 +9,7 @@ from typing import Any
 from .. import transcripts
 from ..backends import arguments
 from ..backends.base import BaseSessionStore, async_twin
-from ..exceptions import SequenceConflict, SessionNotFound, ValidationError
+from ..exceptions import InvalidStatus, SequenceConflict, SessionNotFound, ValidationError
 from ..fields import clean_id
 from ..models import Run, Session
 from ..providers import BaseProvider
@@ -151,8 +151,8 @@ class SessionManager:
         )
         try:
             run = create()
-        except SequenceConflict:
-            run = create()  # the session of this id was made by somebody else meanwhile
+        except (SequenceConflict, InvalidStatus):
+            run = create()  # the session was made, or made active, by somebody else meanwhile
         ends_session = not was_active[-1]
         return self._execution(run.id, event_callback, continuation, seconds, ends_session)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -289,3 +290,26 @@ def test_importing_providers_needs_no_settings_and_no_models() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_a_task_that_does_not_let_itself_be_cancelled() -> None:
+    """It is closed when it yields the next time."""
+
+    async def stubborn() -> AsyncIterator[int]:
+        try:
+            yield 1
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            for number in range(10 * ROOM):
+                yield number
+        finally:
+            closed.append(True)
+
+    async def run() -> None:
+        feed = TaskFeed(stubborn)
+        assert await feed.get(SECONDS) == Yielded(1)
+        await feed.stop(SECONDS)
+
+    closed: list[bool] = []
+    asyncio.run(run())
+    assert closed == [True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -39,6 +40,23 @@ class Unprintable(Exception):
         raise RuntimeError("no text either")
 
 
+class Codeless(Exception):
+    @property
+    def code(self) -> str:
+        raise RuntimeError("no code either")
+
+
+class Unreadable(Mapping[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["type"])
+
+    def __len__(self) -> int:
+        return 1
+
+
 def test_a_provider_that_raises_in_the_middle(store: BaseSessionStore, run_once: Any) -> None:
     boom = Boom("it broke")
     seen: list[str] = []
@@ -63,7 +81,7 @@ def test_a_provider_that_raises_in_the_middle(store: BaseSessionStore, run_once:
     "error",
     [
         *(StopIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError),
-        *(MemoryError, Unprintable, ValidationError("mine")),
+        *(MemoryError, Unprintable, Codeless, ValidationError("mine")),
     ],
 )
 def test_whatever_a_provider_raises_is_its_error(
@@ -98,6 +116,15 @@ def test_nonsense_fails_the_run(store: BaseSessionStore, nonsense: Any) -> None:
     assert found == [*BEGIN, "message_received", *FAILED]
     assert store.get_latest_sequence(other.id) == 0
     assert store.get_session(other.id).status == "active"
+
+
+@pytest.mark.parametrize("value", [Unreadable(), {**HELLO, "data": Unreadable()}])
+def test_what_cannot_even_be_read_fails_the_run(store: BaseSessionStore, value: Any) -> None:
+    with pytest.raises(ProviderError) as caught:
+        SessionManager(store, ScriptedProvider([HELLO, value])).run_once("Hi")
+    assert isinstance(caught.value.__cause__, AttributeError)
+    found = types(store, caught.value.session_id)
+    assert found == [*BEGIN, "message_received", *FAILED]
 
 
 def test_an_id_of_another_session_fails_the_run(store: BaseSessionStore) -> None:

@@ -231,6 +231,27 @@ def test_of_many_who_make_the_session_of_an_id_one_does(using: str) -> None:
     assert manager.store.get_session("ses_same").status == "completed"
 
 
+@pytest.mark.parametrize("status", ["pending", "paused"])
+def test_a_session_that_somebody_else_makes_active_meanwhile(
+    server: str, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    store = DatabaseSessionStore(server)
+    session = store.save_session(make_session(status=status))
+    manager = SessionManager(store, ScriptedProvider([]))
+    step = manager.activate_session if status == "pending" else manager.resume_session
+    get_session = store.get_session
+
+    def get(session_id: str) -> Session:
+        found = get_session(session_id)
+        if found.status == status:
+            run_threads([lambda: step(session_id)])
+        return found
+
+    monkeypatch.setattr(store, "get_session", get)
+    manager.run_once("Hi", session_id=session.id)
+    assert get_session(session.id).status == "active"
+
+
 def test_every_step_has_its_async_twin(store: BaseSessionStore) -> None:
     manager = SessionManager(store, ScriptedProvider([]))
 

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -44,6 +44,17 @@ def run_processes(path: str, arguments: Iterable[Sequence[Any]]) -> list[Any]:
             _pipe(child.stdin).write("go\n")
             _pipe(child.stdin).flush()
         return [_result(path, child) for child in children]
+
+
+@contextmanager
+def start_process(path: str, arguments: Sequence[Any]) -> Iterator[subprocess.Popen[str]]:
+    """As `run_processes()` calls it, in one process, which is killed at the end of the block."""
+    with ExitStack() as stack:
+        child = _start(path, arguments, stack)
+        assert _pipe(child.stdout).readline() == "ready\n", f"{path} did not start"
+        _pipe(child.stdin).write("go\n")
+        _pipe(child.stdin).flush()
+        yield child
 
 
 def _start(path: str, arguments: Sequence[Any], stack: ExitStack) -> subprocess.Popen[str]:

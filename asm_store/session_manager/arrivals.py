@@ -21,6 +21,9 @@ RUN_ENDS = {
 # The manager stores these itself: what a provider says in them is kept elsewhere.
 MERGED = frozenset({Type.RUN_STARTED, *RUN_ENDS, *(t for t in Type if t.startswith("session_"))})
 
+# What these say, the run keeps at once.
+KNOWN = frozenset({Type.RUN_STARTED, Type.TOKEN_USAGE_UPDATED, Type.TURN_COMPLETED})
+
 
 class Stop(Exception):
     """Ends an execution: the run is to have this status, for a reason that is told by `data`."""
@@ -89,6 +92,8 @@ class Account:
     def merge(self, event: Event) -> None:
         """Keep what an event says that is not stored itself."""
         if event.type in RUN_ENDS:
+            if self._end is not None and self._end.type == event.type:
+                event.data = {**self._end.data, **event.data}
             self._end = event
         elif event.type == Type.RUN_STARTED:
             self.provider_metadata.update(event.data)
@@ -98,13 +103,21 @@ class Account:
     def count(self, event: Event) -> None:
         """Take account of a stored event."""
         if event.type == Type.TOKEN_USAGE_UPDATED:
-            self._run.update_token_usage(_counts(event.data))
+            self._add_usage(_counts(event.data))
             if isinstance(model := event.data.get("model"), str):
                 self.provider_metadata.setdefault("model", model)
         elif event.type == Type.TURN_COMPLETED:
             self._turns += 1
         elif event.type == Type.MESSAGE_RECEIVED:
             self._texts.append(_text_of(event.data.get("content")))
+
+    def _add_usage(self, counts: dict[str, float]) -> None:
+        usage = self._run.token_usage
+        # A total that only some tell would be the total of these.
+        if usage and ("total_tokens" in counts) != ("total_tokens" in usage):
+            counts = _with_total(counts)
+            self._run.token_usage = _with_total(usage)
+        self._run.update_token_usage(counts)
 
     def check_end(self) -> None:
         """Raise `Stop` when the provider itself said that the run did not complete."""
@@ -118,8 +131,9 @@ class Account:
         run.turn_count = max(run.turn_count, self._turns)
         run.token_usage = self._run.token_usage
         said = self._said
-        if isinstance(usage := said.get("token_usage"), Mapping):
-            run.token_usage = _counts(usage)
+        usage = said.get("token_usage")
+        if isinstance(usage, Mapping) and (counts := _counts(usage)):
+            run.token_usage = counts
         if is_count(cost := said.get("cost_usd")):
             run.cost_usd = cost
         if isinstance(metadata := said.get("provider_metadata"), Mapping):
@@ -150,6 +164,11 @@ class Account:
 
 def _counts(data: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in data.items() if is_count(value)}
+
+
+def _with_total(counts: dict[str, Any]) -> dict[str, Any]:
+    total = counts.get("input_tokens", 0) + counts.get("output_tokens", 0)
+    return {"total_tokens": total, **counts}
 
 
 def _text_of(content: Any) -> str:

@@ -26,7 +26,7 @@ from ..models import Event, Run, Session
 from ..providers import BaseProvider
 from ..providers.feeds import Arrival, Ended
 from ..transcripts import Transcript
-from .arrivals import MERGED, RUN_ENDS, Account, Stop, check_running, event_of, failed
+from .arrivals import KNOWN, MERGED, RUN_ENDS, Account, Stop, check_running, event_of, failed
 from .lifecycle import CANCEL, COMPLETE, FAIL, Lifecycle, Step, error_data, made_event
 from .recording import Recorder
 
@@ -149,23 +149,40 @@ class Execution:
             raise failed(error) from error
         if event.type in MERGED:
             self._account.merge(event)
-            return []
+            kept = []
+        else:
+            kept = [self._kept(event)]
+        if event.type in KNOWN:
+            self._store_known()
+        return kept
+
+    def _kept(self, event: Event) -> Event:
+        self._told = event.data if event.type == Event.Type.ERROR_OCCURRED else None
         try:
-            return [self._keep(event)]
+            if event.type == Event.Type.MESSAGE_STREAMED:
+                self._recorder.write(event)
+                return event
+            stored = self._recorder.append(event)
         except (ValidationError, EventConflict) as error:
             raise failed(error) from error
-
-    def _keep(self, event: Event) -> Event:
-        self._told = event.data if event.type == Event.Type.ERROR_OCCURRED else None
-        if event.type == Event.Type.MESSAGE_STREAMED:
-            self._recorder.write(event)
-            return event
-        stored = self._recorder.append(event)
         # An id that was stored before has a number that was seen before.
         if stored.sequence_number > self._latest:
             self._latest = stored.sequence_number
             self._account.count(stored)
         return stored
+
+    def _store_known(self) -> None:
+        """Store what is known of the run by now: it may be ended elsewhere, or killed."""
+
+        def body() -> None:
+            _session, run = self._store._locked(self._run.id)
+            check_running(run)
+            self._account.fill(run)
+            run.provider_metadata = {**run.provider_metadata, **self._account.provider_metadata}
+            self._store.save_run(run)
+
+        with suppress(ValidationError):  # too much, or no price: the run's end tells
+            self._store._atomically(body)
 
     # How it ends
 

@@ -109,6 +109,39 @@ def test_what_run_completed_says_goes_before(store: BaseSessionStore) -> None:
     assert end.metadata["mine"] == 1
 
 
+def test_what_is_said_twice_is_merged(store: BaseSessionStore) -> None:
+    script = [
+        {"type": "run_completed", "data": {"output": {"a": 1}, "stop_reason": "one"}},
+        {"type": "run_completed", "data": {"stop_reason": "two"}},
+    ]
+    result = SessionManager(store, ScriptedProvider(script)).run_once("Hi")
+    assert result.output == {"a": 1}
+    assert result.events[-1].data == {"output": {"a": 1}, "stop_reason": "two"}
+
+
+@pytest.mark.parametrize("totals", [{}, {"model": "m"}])
+def test_totals_that_say_nothing_replace_nothing(store: BaseSessionStore, totals: Any) -> None:
+    script = [
+        {"type": "token_usage_updated", "data": {"input_tokens": 2, "output_tokens": 1}},
+        {"type": "run_completed", "data": {"token_usage": totals}},
+    ]
+    result = SessionManager(store, ScriptedProvider(script)).run_once("Hi")
+    assert result.token_usage == {"input_tokens": 2, "output_tokens": 1}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
+def test_a_total_counts_what_did_not_tell_it_too(store: BaseSessionStore, order: Any) -> None:
+    usages = [
+        {"input_tokens": 2, "output_tokens": 1, "total_tokens": 30},
+        {"input_tokens": 10, "output_tokens": 5},
+        {"input_tokens": 100},
+    ]
+    script = [{"type": "token_usage_updated", "data": usages[number]} for number in order]
+    result = SessionManager(store, ScriptedProvider(script)).run_once("Hi")
+    expected = {"input_tokens": 112, "output_tokens": 6, "total_tokens": 145}
+    assert result.token_usage == expected
+
+
 def test_nonsense_in_run_completed_is_warned_of_and_ignored(store: BaseSessionStore) -> None:
     said = {"output": "text", "token_usage": 5, "cost_usd": -1, "provider_metadata": []}
     script = [HELLO, HELLO, {"type": "run_completed", "data": said}]

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.test import override_settings
 
+from asm_store import maintenance
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import (
     RunCancelled,
     RunTimeout,
 )
+from asm_store.maintenance import RetentionPolicy
 from asm_store.models import Event, Run, Session
 from asm_store.providers import BaseProvider
 from asm_store.session_manager import SessionManager
 from asm_store.session_manager.execution import CHECK_SECONDS
-from asm_store.test import ScriptedProvider
-from tests.processes import run_processes
+from asm_store.test import ScriptedProvider, make_session
+from tests.processes import run_processes, start_process
 from tests.session_manager.logs import only, types
 from tests.threads import run_threads
 
@@ -37,15 +41,15 @@ class Blocking(BaseProvider):
 
     name = "blocking"
 
-    def __init__(self) -> None:
+    def __init__(self, script: Sequence[Any] = (HELLO, DELTA)) -> None:
+        self.script = script
         self.is_blocked = threading.Event()
         self.release = threading.Event()
         self.has_ended = threading.Event()
 
     def execute(self, run: Run, session: Session, *, transcript: Any = None) -> Iterator[Any]:
         try:
-            yield HELLO
-            yield DELTA
+            yield from self.script
             self.is_blocked.set()
             self.release.wait(SECONDS)
             yield DELTA
@@ -128,6 +132,62 @@ def test_nothing_is_stored_of_a_run_that_was_cancelled(
     assert (run.status, session.status) == ("cancelled", "cancelled")
     end = ["message_received", "run_cancelled", "session_cancelled"]
     assert types(store, session.id) == [*BEGIN, *end]
+
+
+def test_a_cancelled_run_keeps_what_it_has_used(store: BaseSessionStore, run_once: Any) -> None:
+    """Whoever cancels it stores its usage and its price too."""
+    script = [
+        {"type": "run_started", "data": {"model": "m", "provider_session_id": "x1"}},
+        {"type": "token_usage_updated", "data": {"input_tokens": 10, "output_tokens": 1}},
+        {"type": "turn_completed"},
+        HELLO,
+        HELLO,
+    ]
+    manager = SessionManager(store, ScriptedProvider(script))
+
+    def cancel(event: Event) -> None:
+        if event.type == "message_received":
+            run_threads([lambda: manager.cancel_run(event.run_id or "")])
+
+    prices = {"scripted": {"models": {"m": {"input": 1.0, "output": 10.0}}}}
+    with override_settings(ASM_STORE_PRICING=prices), pytest.raises(RunCancelled):
+        run_once(manager, "Hi", event_callback=cancel)
+    _session, run = only(store)
+    assert (run.status, run.turn_count, run.cost_usd) == ("cancelled", 1, 20.0)
+    assert run.token_usage == {"input_tokens": 10, "output_tokens": 1}
+    assert run.provider_metadata == {"model": "m", "provider_session_id": "x1"}
+
+
+def test_a_process_that_is_killed(using: str) -> None:
+    """What had arrived is kept, and maintenance ends the run."""
+    store = DatabaseSessionStore(using)
+    store.save_session(make_session(id="ses_x"))
+    with start_process("tests.session_manager.test_stopping.run_in", [using, "ses_x"]) as child:
+        [last] = store.get_events("ses_x", type="turn_completed", wait_timeout=SECONDS)
+        [run] = store.list_runs("ses_x", status="running")
+        deadline = time.monotonic() + SECONDS
+        while not store.get_run(run.id).turn_count and time.monotonic() < deadline:
+            pass
+        child.kill()
+    found = types(store, "ses_x")
+    arrived = ["message_streamed", "token_usage_updated", "turn_completed"]
+    assert found == [*BEGIN[1:], *arrived]
+    run = store.get_run(run.id)
+    assert (run.status, run.turn_count, run.token_usage) == ("running", 1, {"input_tokens": 10})
+    run.started_at -= timedelta(hours=2)
+    store.save_run(run)
+    report = maintenance.execute(RetentionPolicy(max_run_age_hours=1), using=using)
+    assert not report.errors
+    assert types(store, "ses_x") == [*found, "run_timeout"]
+    assert store.get_run(run.id).status == "timeout"
+    assert last.sequence_number == len(found)
+
+
+def run_in(using: str, session_id: str) -> None:
+    """In a child process, which is killed."""
+    script = [DELTA, {"type": "token_usage_updated", "data": {"input_tokens": 10}}]
+    provider = Blocking([*script, {"type": "turn_completed"}])
+    SessionManager(DatabaseSessionStore(using), provider).run_once("Hi", session_id=session_id)
 
 
 def cancel_in(using: str, run_id: str) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from .events.types import EventType
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .backends.base import BaseSessionStore
     from .models import Event, Run
 
-__all__ = ["Message", "Transcript", "build", "build_before"]
+__all__ = ["Limits", "Message", "Transcript", "build", "build_before"]
 
 # Numbers that one query looks at; more while nothing of a conversation is found among them.
 PAGE = 200
@@ -71,21 +71,21 @@ def build(
     text is a message when no whole one followed it. Read from the end, in pages: a limit bounds
     what is read too.
     """
-    limits = _Limits(max_messages, max_chars, max_tokens)
+    limits = Limits(max_messages, max_chars, max_tokens)
     return _build(store, session_id, limits, left_out=None)
 
 
-def build_before(store: BaseSessionStore, run: Run) -> Transcript:
-    """The whole conversation of the run's session without what is the run's own."""
-    return _build(store, run.session_id, _Limits(None, None, None), left_out=run.id)
+def build_before(store: BaseSessionStore, run: Run, limits: Limits | None = None) -> Transcript:
+    """The conversation of the run's session without what is the run's own."""
+    return _build(store, run.session_id, limits or Limits(), left_out=run.id)
 
 
 def _build(
-    store: BaseSessionStore, session_id: str, limits: _Limits, left_out: str | None
+    store: BaseSessionStore, session_id: str, limits: Limits, left_out: str | None
 ) -> Transcript:
     store.get_session(session_id)
     latest = store.get_latest_sequence(session_id)
-    reader = _Backwards(limits)
+    reader = _Backwards(_Room(limits))
     for event in _newest_first(store, session_id, latest):
         if left_out is not None and event.run_id == left_out:
             continue
@@ -107,36 +107,49 @@ def _newest_first(store: BaseSessionStore, session_id: str, latest: int) -> Iter
         size = PAGE if page else min(2 * size, MOST_NUMBERS)
 
 
-class _Limits:
-    """How much a transcript may hold."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a transcript may hold; None is no limit."""
 
-    def __init__(
-        self, max_messages: int | None, max_chars: int | None, max_tokens: int | None
-    ) -> None:
-        self.messages = _limit(max_messages, "max_messages")
-        self.chars = _limit(max_chars, "max_chars")
-        self.tokens = _limit(max_tokens, "max_tokens")
+    max_messages: int | None = None
+    max_chars: int | None = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in asdict(self).items():
+            if limit is not None:
+                clean_whole_number(limit, name)
+
+
+class _Room:
+    """What is left of the limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        left = (limits.max_messages, limits.max_chars, limits.max_tokens)
+        self._messages, self._chars, self._tokens = (math.inf if n is None else n for n in left)
+
+    def has(self, chars: int) -> bool:
+        """Whether there is room for a message of so many characters."""
+        return self._messages >= 1 and self._chars >= chars and self._tokens >= _tokens(chars)
 
     def take(self, message: Message) -> bool:
         """Whether there is room for the message, which it takes then."""
         chars = sum(len(_text(message.get(name))) for name in ("content", "tool_input"))
-        rest = (
-            self.messages - 1,
-            self.chars - chars,
-            self.tokens - math.ceil(chars / CHARS_PER_TOKEN),
-        )
-        if min(rest) < 0:
+        if not self.has(chars):
             return False
-        self.messages, self.chars, self.tokens = rest
+        self._messages -= 1
+        self._chars -= chars
+        self._tokens -= _tokens(chars)
         return True
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class _Entry:
-    """A message; a tool's result is wanted when the call was found."""
+    """A message; a tool's result is wanted when the call was found, or is told here."""
 
     message: Message
     is_wanted: bool = True
+    call: Message | None = None
 
 
 @dataclass
@@ -145,28 +158,45 @@ class _Streamed:
 
     is_whole: bool = False
     deltas: deque[str] = field(default_factory=deque)
+    chars: int = 0
+
+    def collect(self, delta: str) -> None:
+        self.deltas.appendleft(delta)
+        self.chars += len(delta)
+
+    def collected(self) -> str:
+        """All of it, which is forgotten."""
+        text = "".join(self.deltas)
+        self.deltas.clear()
+        self.chars = 0
+        return text
 
 
 class _Backwards:
     """Makes messages of events that come newest first."""
 
-    def __init__(self, limits: _Limits) -> None:
-        self._limits = limits
+    def __init__(self, room: _Room) -> None:
+        self._room = room
         self._entries: list[_Entry] = []
         self._streamed: dict[str | None, _Streamed] = {}
         # Results whose call was not met yet, by run and call, the latest first.
         self._results: dict[tuple[str | None, str], list[tuple[_Entry, Event]]] = {}
 
     def messages(self) -> Iterator[Message]:
-        return (entry.message for entry in reversed(self._entries) if entry.is_wanted)
+        for entry in reversed(self._entries):
+            if entry.is_wanted:
+                if entry.call is not None:
+                    yield entry.call
+                yield entry.message
 
     def take(self, event: Event) -> bool:
         """Whether there is room for more."""
         streamed = self._streamed.setdefault(event.run_id, _Streamed())
         if event.type == EventType.MESSAGE_STREAMED:
-            if not streamed.is_whole:
-                streamed.deltas.appendleft(_text(event.data.get("content")))
-            return True
+            if streamed.is_whole:
+                return True
+            streamed.collect(_text(event.data.get("content")))
+            return self._room.has(streamed.chars)
         if not self._end_stream(streamed):
             return False
         streamed.is_whole = event.type == EventType.MESSAGE_RECEIVED
@@ -183,23 +213,22 @@ class _Backwards:
                 return
         for results in self._results.values():
             for entry, event in results:
-                if not self._limits.take(call := _call(event)):
+                if not self._room.take(call := _call(event)):
                     return
-                entry.is_wanted = True
-                self._entries.insert(self._entries.index(entry) + 1, _Entry(call))
+                entry.is_wanted, entry.call = True, call
 
     def _end_stream(self, streamed: _Streamed) -> bool:
         if not streamed.deltas:
             return True
-        text = "".join(streamed.deltas)
-        streamed.deltas.clear()
-        return self._add({"role": "assistant", "content": text}) is not None
+        return self._add({"role": "assistant", "content": streamed.collected()}) is not None
 
     def _take_call(self, event: Event) -> bool:
         results = self._results.get(_key(event))
         if not results:
             return True  # not answered
         entry, _answer = results.pop(0)
+        if event.data.get("tool_call_id") is not None:
+            results.clear()  # told twice
         if self._add(_call(event)) is None:
             return False
         entry.is_wanted = True
@@ -214,7 +243,7 @@ class _Backwards:
         return True
 
     def _add(self, message: Message) -> _Entry | None:
-        if not self._limits.take(message):
+        if not self._room.take(message):
             return None
         self._entries.append(_Entry(message))
         return self._entries[-1]
@@ -266,5 +295,5 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _limit(value: int | None, name: str) -> float:
-    return math.inf if value is None else clean_whole_number(value, name)
+def _tokens(chars: int) -> int:
+    return math.ceil(chars / CHARS_PER_TOKEN)

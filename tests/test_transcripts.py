@@ -139,9 +139,8 @@ def test_more_events_than_a_page_and_a_gap_larger_than_many(
     assert short(build(store, session_id, max_messages=5)) == ["15", "16", "17", "18", "19"]
 
 
-def test_a_limit_bounds_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = InMemorySessionStore()
-    session_id = log(store, [said(str(number)) for number in range(5 * transcripts.PAGE)])
+def reads(store: BaseSessionStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events each query from now on finds."""
     read: list[int] = []
     get_events = store.get_events
 
@@ -151,8 +150,25 @@ def test_a_limit_bounds_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(store, "get_events", counted)
+    return read
+
+
+def test_a_limit_bounds_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = InMemorySessionStore()
+    session_id = log(store, [said(str(number)) for number in range(5 * transcripts.PAGE)])
+    read = reads(store, monkeypatch)
     build(store, session_id, max_messages=10)
     assert read == [transcripts.PAGE]
+
+
+def test_a_limit_bounds_what_is_read_of_a_stream_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = InMemorySessionStore()
+    session_id = log(store, [said("x"), *[delta("12345")] * 5 * transcripts.PAGE])
+    read = reads(store, monkeypatch)
+    for limits in ({"max_chars": 100}, {"max_tokens": 25}, {"max_messages": 0}):
+        assert short(build(store, session_id, **limits)) == []
+        assert read == [transcripts.PAGE]
+        read.clear()
 
 
 @pytest.mark.parametrize(
@@ -230,6 +246,15 @@ def test_a_call_without_a_result_is_left_out_and_a_result_without_a_call_tells_i
     assert short(transcript) == ["call gone", "result gone", "x", "y"]
     assert transcript.messages[0]["tool_input"] == {"q": 1}
     assert short(build(store, session_id, max_messages=3)) == ["x", "y"]
+
+
+def test_results_that_were_told_twice(store: BaseSessionStore) -> None:
+    twice = log(store, [call("a"), result("a"), result("a", tool_output="again"), answered("x")])
+    transcript = build(store, twice)
+    assert short(transcript) == ["call a", "result a", "x"]
+    assert transcript.messages[1]["tool_output"] == "again"
+    orphans = log(store, [result("a"), result("a"), call("b"), result("b")])
+    assert short(build(store, orphans)) == ["call a", "result a"] * 2 + ["call b", "result b"]
 
 
 def test_calls_are_told_apart_by_run_and_without_an_id_by_tool(store: BaseSessionStore) -> None:

@@ -26,15 +26,27 @@ class SessionManager:
     Each step stores its event in one transaction with the new status, and joins the caller's. A
     step that the status does not allow: `InvalidStatus`. Beside what their own text says, steps
     raise what the store's methods raise. A manager holds no state: it can be shared.
+
+    `max_messages`, `max_chars` and `max_tokens` limit the transcript of a continuation, as they
+    do for `transcripts.build()`.
     """
 
-    def __init__(self, store: BaseSessionStore, provider: BaseProvider) -> None:
+    def __init__(
+        self,
+        store: BaseSessionStore,
+        provider: BaseProvider,
+        *,
+        max_messages: int | None = None,
+        max_chars: int | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
         if not isinstance(provider, BaseProvider):
             raise TypeError(f"provider: expected a BaseProvider, got {type(provider).__name__}")
         if not isinstance(name := getattr(provider, "name", None), str) or not name:
             raise TypeError(f"{type(provider).__name__}.name: expected a string, got {name!r}")
         self.store = store
         self.provider = provider
+        self._limits = transcripts.Limits(max_messages, max_chars, max_tokens)
 
     # Sessions
 
@@ -215,7 +227,8 @@ class SessionManager:
     ) -> Execution:
         transcript = None
         if continuation:
-            transcript = transcripts.build_before(self.store, self.store.get_run(run_id))
+            run = self.store.get_run(run_id)
+            transcript = transcripts.build_before(self.store, run, self._limits)
         session, run = self._lifecycle.begin_run(run_id)
         return Execution(
             self._lifecycle,

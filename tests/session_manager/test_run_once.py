@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -296,6 +297,38 @@ def test_a_run_can_go_on_from_the_transcript(store: BaseSessionStore, run_once: 
     assert one.output == three.output == {"content": "None"}
     assert two.output == {"content": "['one', 'None']"}
     assert store.get_session(session.id).status == "active"
+
+
+def test_what_a_run_goes_on_from_is_limited(store: BaseSessionStore, run_once: Any) -> None:
+    session = store.save_session(make_session(status="active"))
+    manager = SessionManager(store, Parrot(), max_messages=3, max_chars=100, max_tokens=2)
+    for text in ("one", "two"):
+        run_once(manager, text, session_id=session.id)
+    result = run_once(manager, "three", session_id=session.id, continuation=True)
+    assert result.output == {"content": "['two', 'None']"}
+    for limit in ({"max_messages": -1}, {"max_chars": "5"}, {"max_tokens": True}):
+        with pytest.raises(ValidationError, match=next(iter(limit))):
+            SessionManager(store, Parrot(), **limit)
+
+
+def test_an_async_callback_of_a_sync_run_stores_nothing(store: BaseSessionStore) -> None:
+    async def tell(event: Event) -> None:
+        raise NotImplementedError
+
+    class Teller:
+        async def __call__(self, event: Event) -> None:
+            raise NotImplementedError
+
+    manager = SessionManager(store, ScriptedProvider([HELLO]))
+    session = store.save_session(make_session(status="active"))
+    run = manager.start_run(session.id, "Hi")
+    for callback in (tell, partial(tell), Teller()):
+        with pytest.raises(ValidationError, match="async"):
+            manager.run_once("Hi", event_callback=callback)
+        with pytest.raises(ValidationError, match="async"):
+            manager.execute_run(run.id, event_callback=callback)
+    assert len(store.list_sessions()) == 1
+    assert store.get_run(run.id).status == "pending"
 
 
 def test_events_are_stored_as_they_arrive(store: BaseSessionStore) -> None:

@@ -138,9 +138,8 @@ def test_the_end_of_a_run_whose_commit_nobody_heard_of(
     assert store.get_run(run.id).status == "completed"
 
 
-def test_streamed_deltas_do_not_cost_a_transaction_each(
-    store: BaseSessionStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def appends(store: BaseSessionStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events each append from now on has."""
     batches: list[int] = []
     append = store._append
 
@@ -149,6 +148,13 @@ def test_streamed_deltas_do_not_cost_a_transaction_each(
         return append(events, expected)
 
     monkeypatch.setattr(store, "_append", count)
+    return batches
+
+
+def test_streamed_deltas_do_not_cost_a_transaction_each(
+    store: BaseSessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = appends(store, monkeypatch)
     deltas = [{"type": "message_streamed", "data": {"content": str(n)}} for n in range(2_000)]
     result = SessionManager(store, ScriptedProvider([*deltas, HELLO])).run_once("Hi")
     found = [event.data["content"] for event in result.events if event.type == "message_streamed"]
@@ -160,12 +166,7 @@ def test_streamed_deltas_do_not_cost_a_transaction_each(
 def test_deltas_with_ids_of_their_own_go_in_batches_too(
     store: BaseSessionStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    batches: list[int] = []
-    append = store._append
-
-    def count(events: list[Event], expected: int | None) -> list[Event]:
-        batches.append(len(events))
-        return append(events, expected)
+    batches = appends(store, monkeypatch)
 
     class Own(BaseProvider):
         name = "own"
@@ -175,7 +176,6 @@ def test_deltas_with_ids_of_their_own_go_in_batches_too(
                 delta = {**DELTA, "id": f"evt_{number}"}
                 yield delta if kind == "id" else Event(**delta)
 
-    monkeypatch.setattr(store, "_append", count)
     result = SessionManager(store, Own()).run_once("Hi")
     found = [event.id for event in result.events if event.type == "message_streamed"]
     assert found == [f"evt_{number}" for number in range(1_000)]

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from ..exceptions import ValidationError
 from ..models import Event
 from ..providers.feeds import Arrival, TaskFeed, ThreadFeed
 from .execution import Execution, RunResult
@@ -30,6 +31,7 @@ def driven(begin: Begin[P], name: str) -> Callable[Concatenate[Any, P], RunResul
     """The method `name`, which executes what `begin` begins."""
 
     def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> RunResult:
+        _check_sync(kwargs.get("event_callback"))
         return drive(begin(self, *args, **kwargs))
 
     return _documented(method, begin, name)
@@ -45,6 +47,13 @@ def adriven(
         return await adrive(execution, interruption)
 
     return _documented(method, begin, name)
+
+
+def _check_sync(callback: object) -> None:
+    # What it gives would never be awaited.
+    is_async = inspect.iscoroutinefunction
+    if is_async(callback) or (callable(callback) and is_async(callback.__call__)):
+        raise ValidationError("event_callback: it is async, this method is not: await its twin.")
 
 
 def _documented(method: M, begin: Callable[..., Any], name: str) -> M:

@@ -149,6 +149,15 @@ class TaskFeed:
         if self._task is not None:
             self._task.cancel()
 
+    async def get_all(self, seconds: float) -> list[Arrival]:
+        """All that has arrived, waiting so long for the next."""
+        arrivals = []
+        arrival = await self.get(seconds)
+        while arrival is not None:
+            arrivals.append(arrival)
+            arrival = None if self._arrivals.empty() else self._arrivals.get_nowait()
+        return arrivals
+
     async def stop(self, seconds: float | None) -> None:
         """Take no more: cancel the generator, and give it so long to clean up."""
         self._is_stopped = True

@@ -88,11 +88,13 @@ def drive(execution: Execution) -> RunResult:
         steps.close()  # Ctrl-C may come between two steps: how the run ends is stored then too
 
 
-def _answer(execution: Execution, feed: ThreadFeed, wanted: Event | float) -> Arrival | None:
-    if not isinstance(wanted, Event):
-        return feed.get(wanted)
-    execution.tell(wanted)
-    return None
+def _answer(execution: Execution, feed: ThreadFeed, wanted: list[Event] | float) -> list[Arrival]:
+    if not isinstance(wanted, list):
+        arrival = feed.get(wanted)
+        return [] if arrival is None else [arrival]
+    for event in wanted:
+        execution.tell(event)
+    return []
 
 
 async def adrive(execution: Execution, interruption: Interruption) -> RunResult:
@@ -120,17 +122,21 @@ async def adrive(execution: Execution, interruption: Interruption) -> RunResult:
         await feed.stop(GRACE_SECONDS)
 
 
-async def _aanswer(execution: Execution, feed: TaskFeed, wanted: Event | float) -> Arrival | None:
-    if not isinstance(wanted, Event):
-        return await feed.get(wanted)
-    if inspect.isawaitable(done := execution.tell(wanted)):
-        await done
-    return None
+async def _aanswer(
+    execution: Execution, feed: TaskFeed, wanted: list[Event] | float
+) -> list[Arrival]:
+    if not isinstance(wanted, list):
+        # All that there is: each step waits for its turn in the one thread that stores.
+        return await feed.get_all(wanted)
+    for event in wanted:
+        if inspect.isawaitable(done := execution.tell(event)):
+            await done
+    return []
 
 
-def _advanced(step: Callable[[Any], Any], value: Any) -> Event | float | RunResult:
+def _advanced(step: Callable[[Any], Any], value: Any) -> list[Event] | float | RunResult:
     try:
-        wanted: Event | float = step(value)
+        wanted: list[Event] | float = step(value)
     except StopIteration as done:  # which no future can hold
         result: RunResult = done.value
         return result

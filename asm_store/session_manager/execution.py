@@ -1,14 +1,14 @@
 """One run, from its first event to its last: what is asked, stored and decided, as steps.
 
 The steps are one sync generator, which alone touches the store. It yields how long to wait for
-what the provider yields next, and gets it, or the events to tell the caller of. Who drives it
-(`driving`) waits in a thread or in an event loop, so that the logic stands once.
+what the provider yields next, and gets what has come, or the events to tell the caller of. Who
+drives it (`driving`) waits in a thread or in an event loop, so that the logic stands once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -34,7 +34,7 @@ from .recording import Recorder
 CHECK_SECONDS = 0.5
 
 Callback: TypeAlias = Callable[[Event], Any]
-Steps: TypeAlias = Generator["Event | float", Arrival | None, "RunResult"]
+Steps: TypeAlias = Generator["list[Event] | float", Sequence[Arrival], "RunResult"]
 
 _ERRORS = {Run.Status.TIMEOUT: RunTimeout, Run.Status.CANCELLED: RunCancelled}
 _ENDS = {status: type for type, status in RUN_ENDS.items()}
@@ -118,18 +118,41 @@ class Execution:
 
     # While the provider runs
 
-    def _take_all(self) -> Generator[Event | float, Arrival | None, None]:
-        while True:
+    def _take_all(self) -> Generator[list[Event] | float, Sequence[Arrival], None]:
+        has_ended = False
+        while not has_ended:
             seconds = min(self._deadline, self._next_check) - time.monotonic()
-            arrival = yield max(0.0, min(seconds, self._recorder.seconds_left))
+            arrivals = yield max(0.0, min(seconds, self._recorder.seconds_left))
             self._check()
             self._recorder.store_due()
-            if isinstance(arrival, Ended):
-                if arrival.error is not None:
-                    raise failed(arrival.error, self._told)
-                return
-            if arrival is not None:
-                yield from self._tell(self._take(arrival.value))
+            has_ended = yield from self._take_each(arrivals)
+
+    def _take_each(self, arrivals: Sequence[Arrival]) -> Generator[list[Event], Any, bool]:
+        """Whether nothing more comes. Deltas that have come together are told together."""
+        deltas: list[Event] = []
+        for arrival in arrivals:
+            event = self._read(arrival)
+            if isinstance(event, Event) and event.type == Event.Type.MESSAGE_STREAMED:
+                deltas.append(self._kept(event))
+                continue
+            yield from self._tell(deltas)
+            deltas = []
+            if isinstance(event, Stop):
+                raise event
+            if event is None:
+                return True
+            yield from self._tell(self._take(event))
+        yield from self._tell(deltas)
+        return False
+
+    def _read(self, arrival: Arrival) -> Event | Stop | None:
+        """The event that has arrived, or what is wrong with it; None at the end."""
+        if isinstance(arrival, Ended):
+            return None if arrival.error is None else failed(arrival.error, self._told)
+        try:
+            return event_of(arrival.value, self._run, self._session)
+        except Exception as error:  # whatever a mapping of the provider's own may raise
+            return failed(error)
 
     def _check(self) -> None:
         """Raise `Stop` when the time is over, or when somebody else has ended the run."""
@@ -142,11 +165,7 @@ class Execution:
             check_running(self._store.get_run(self._run.id))
             self._next_check = time.monotonic() + CHECK_SECONDS
 
-    def _take(self, value: object) -> list[Event]:
-        try:
-            event = event_of(value, self._run, self._session)
-        except Exception as error:  # whatever a mapping of the provider's own may raise
-            raise failed(error) from error
+    def _take(self, event: Event) -> list[Event]:
         if event.type in MERGED:
             self._account.merge(event)
             kept = []
@@ -282,9 +301,9 @@ class Execution:
         self._latest = max([self._latest, *(event.sequence_number for event in events)])
         return events
 
-    def _tell(self, events: Iterable[Event]) -> Iterator[Event]:
-        if self._is_watched:
-            yield from (event for event in events if event.run_id is not None)
+    def _tell(self, events: Iterable[Event]) -> Iterator[list[Event]]:
+        if self._is_watched and (own := [event for event in events if event.run_id is not None]):
+            yield own
 
 
 def _ignore(event: Event) -> None:

@@ -313,3 +313,24 @@ def test_a_task_that_does_not_let_itself_be_cancelled() -> None:
     closed: list[bool] = []
     asyncio.run(run())
     assert closed == [True]
+
+
+def test_all_that_has_arrived_is_taken_together() -> None:
+    async def counting() -> AsyncIterator[int]:
+        for number in range(2 * ROOM):
+            yield number
+
+    async def run() -> list[int]:
+        feed = TaskFeed(counting)
+        sizes: list[int] = []
+        arrivals: list[Any] = []
+        while not arrivals or not isinstance(arrivals[-1], Ended):
+            found = await feed.get_all(SECONDS)
+            sizes.append(len(found))
+            arrivals += found
+        assert arrivals == [*map(Yielded, range(2 * ROOM)), Ended(None)]
+        assert await feed.get_all(0) == []
+        await feed.stop(SECONDS)
+        return sizes
+
+    assert max(asyncio.run(run())) > 1

@@ -5,7 +5,7 @@ docs/costs.md says which price a run gets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -66,10 +66,31 @@ def price_for(
     for name, value in (("provider", provider), ("model", model)):
         if value is not None and not isinstance(value, str):
             raise ValidationError(f"{name}: expected a string, not {type(value).__name__}.")
+    if (rates := own_rates(provider, model, pricing_table)) is not None:
+        return rates
+    prices = (_library_price(*source) for source in _sources(provider, model))
+    return next((price for price in prices if price is not None), None)
+
+
+def own_rates(
+    provider: str | None,
+    model: str | None,
+    pricing_table: Mapping[str, Any] | PricingTable | None = None,
+) -> Rates | None:
+    """The rates in `pricing_table` and ASM_STORE_PRICING, which go before any other price."""
     for table in (parse_pricing_table(pricing_table), conf.pricing()):
-        if (rates := table.find(provider, model)) is not None:
-            return rates
-    return _library_price(provider, model) if provider and model else None
+        for source in _sources(provider, model):
+            if (rates := table.find(*source)) is not None:
+                return rates
+    return None
+
+
+def _sources(provider: str | None, model: str | None) -> Iterator[tuple[str | None, str | None]]:
+    """Where a price may be: frameworks call a model of somebody else's `openai:gpt-5`."""
+    yield provider, model
+    if model is not None and ":" in model:
+        maker, _, name = model.partition(":")
+        yield maker, name
 
 
 def parse_pricing_table(value: Mapping[str, Any] | PricingTable | None) -> PricingTable:
@@ -131,9 +152,8 @@ def _library() -> Any:
     return data_snapshot
 
 
-def _library_price(provider: str, model: str) -> Rates | VaryingPrice | None:
-    library = _library()
-    if library is None:
+def _library_price(provider: str | None, model: str | None) -> Rates | VaryingPrice | None:
+    if not provider or not model or (library := _library()) is None:
         return None
     name = _LIBRARY_NAMES.get(provider.lower(), provider)
     try:

@@ -193,7 +193,8 @@ class _Backwards:
         """Whether there is room for more."""
         streamed = self._streamed.setdefault(event.run_id, _Streamed())
         if event.type == EventType.MESSAGE_STREAMED:
-            if streamed.is_whole:
+            # What a model thought, a block of its own type, is no part of what it said.
+            if streamed.is_whole or event.data.get("block_type", "text") != "text":
                 return True
             streamed.collect(_text(event.data.get("content")))
             return self._room.has(streamed.chars)

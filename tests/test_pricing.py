@@ -65,6 +65,13 @@ class TestTables:
         }  # fmt: skip
         assert {model: cost_of_one(model, table) for model in costs} == costs
 
+    def test_the_name_of_a_model_may_begin_with_its_provider(self) -> None:
+        table = {"openai": {"models": {"gpt": flat(2)}}, "agents": {"models": {"x:y": flat(3)}}}
+        assert cost_of_one("openai:gpt-5", table, "agents") == 2
+        assert cost_of_one("x:y", table, "agents") == 3  # as it is called goes first
+        assert cost_of_one("openai:other", table, "agents") is None
+        assert cost_of_one("gpt:free", table, "openai") == 2
+
     def test_without_a_default_other_models_have_no_price(self) -> None:
         table = {"mine": {"models": {"m": flat(1)}}}
         assert [cost_of_one(model, table) for model in ("m-1", "n", None)] == [1, None, None]

@@ -30,6 +30,7 @@ MODULES = (
     "asm_store.providers",
     "asm_store.providers.anthropic",
     "asm_store.providers.openai",
+    "asm_store.providers.pydantic_ai",
     "asm_store.transcripts",
     "asm_store.session_manager",
     "asm_store.maintenance",

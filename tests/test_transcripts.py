@@ -268,6 +268,13 @@ def test_calls_are_told_apart_by_run_and_without_an_id_by_tool(store: BaseSessio
     assert names == ["grep", "grep", "second", "second", "b", "b"]
 
 
+def test_what_a_model_thought_is_no_message(store: BaseSessionStore) -> None:
+    thought = ("message_streamed", {"content": "Hm.", "block_type": "thinking"})
+    parts = [said("Find it."), thought, call("c1"), result("c1"), thought, delta("Here.")]
+    transcript = build(store, log(store, parts))
+    assert short(transcript) == ["Find it.", "call c1", "result c1", "Here."]
+
+
 def test_streamed_text_is_a_message_when_no_whole_one_follows(store: BaseSessionStore) -> None:
     session_id = log(
         store,

@@ -1,0 +1,48 @@
+"""What went wrong with a run of an agent, under names that providers share."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic_ai import exceptions as ai
+
+# The first that fits.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (ai.ModelRateLimitError, "rate_limit"),
+    (ai.ModelQuotaExceededError, "billing"),
+    (ai.ModelOverloadedError, "overloaded"),
+    (ai.ModelUnavailableError, "server_error"),
+    (ai.ModelServerError, "server_error"),
+    (ai.ModelTimeoutError, "connection_timeout"),
+    (ai.ModelConnectionError, "connection_error"),
+    (ai.ModelAuthenticationError, "authentication"),
+    (ai.ModelNotFoundError, "not_found"),
+    (ai.ModelContextWindowExceededError, "context_too_long"),
+    (ai.ModelRequestRejectedError, "invalid_request"),
+    (ai.OutputTokenLimitExceeded, "max_tokens"),
+    (ai.ContentFilterError, "refusal"),
+)
+
+
+def error_data(error: Exception) -> dict[str, Any]:
+    """The data of `error_occurred`."""
+    said = {
+        "status_code": getattr(error, "status_code", None),
+        "retry_after": getattr(error, "retry_after", None),
+    }
+    return {
+        "error_message": str(error) or type(error).__name__,
+        "error_code": _code(error),
+        "error_type": type(error).__name__,
+        **{name: value for name, value in said.items() if value is not None},
+    }
+
+
+def _code(error: Exception) -> str:
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, ai.AgentRunError):  # `usage_limit_exceeded`, for UsageLimitExceeded
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
+    return "provider_error"

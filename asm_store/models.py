@@ -9,8 +9,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import conf, fields
-from .events.redaction import REDACTED, Redactor
+from . import fields
 from .events.sanitizing import clean_number, shown
 from .events.types import EventType
 from .exceptions import ValidationError
@@ -91,6 +90,7 @@ class Run(Record):
     TERMINAL_STATUSES: ClassVar = frozenset(
         {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TIMEOUT}
     )
+    _redactable = ("input", "output", "error", "metadata", "provider_metadata")
 
     id = fields.IdField(primary_key=True, default=fields.new_run_id)
     session = fields.ReferenceField(Session, models.CASCADE, related_name="runs")
@@ -165,6 +165,8 @@ class Event(Record):
 
     Type = EventType
 
+    _redactable = ("data", "metadata")
+
     id = fields.IdField(primary_key=True, default=fields.new_event_id)
     # No choices: a project's own types are not this package's to list in a migration.
     type = fields.EventTypeField()
@@ -203,18 +205,6 @@ class Event(Record):
             ),
             models.Index(fields=["timestamp", "id"], name="asm_events_timestamp"),
         ]
-
-    def redacted(self) -> Self:
-        """With ASM_STORE_REDACTION, this prepared event without secrets in data and metadata."""
-        if not conf.redaction():
-            return self
-        redactor = Redactor()
-        data, metadata = redactor.redact(self.data), redactor.redact(self.metadata)
-        if not redactor.counts:
-            return self
-        self.data, self.metadata = data, metadata
-        self.count_replaced(redactor.counts, REDACTED)
-        return self.prepared()  # its size is another one
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from datetime import datetime
 from functools import cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models.base import ModelState
 
 from . import conf, fields
+from .events.redaction import REDACTED, Redactor
 from .events.sanitizing import Sanitizer, shown
 from .exceptions import ValidationError
 
@@ -26,6 +27,8 @@ class Record(models.Model):
 
     # Of a prepared record: how large its JSON is, encoded.
     json_bytes = 0
+    # The columns in which ASM_STORE_REDACTION looks for secrets.
+    _redactable: ClassVar[tuple[str, ...]] = ()
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -69,6 +72,18 @@ class Record(models.Model):
         copy.count_replaced(sanitizer.replaced)
         copy.json_bytes = sanitizer.json_bytes
         return copy
+
+    def redacted(self) -> Self:
+        """With ASM_STORE_REDACTION, this prepared record without secrets; else itself."""
+        if not self._redactable or not conf.redaction():
+            return self
+        redactor = Redactor()
+        columns = {name: redactor.redact(self.__dict__[name]) for name in self._redactable}
+        if not redactor.counts:
+            return self
+        self.__dict__.update(columns)
+        self.count_replaced(redactor.counts, REDACTED)
+        return self.prepared()  # its size is another one
 
     def copied(self) -> Self:
         """A copy of a stored record whose holder may change it."""

@@ -1,11 +1,10 @@
-"""Secrets are taken out of events before they are stored, through every door; off by default.
-
-The planted secrets are put together here: as a whole they would alarm whoever scans this file.
-"""
+"""Secrets are taken out of events before they are stored, through every door; off by default."""
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -13,81 +12,21 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asm_store import conf
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
-from asm_store.events.redaction import PLACEHOLDER, Redactor, is_secret_name
-from asm_store.exceptions import ValidationError
+from asm_store.events.redaction import PLACEHOLDER, Redactor
+from asm_store.events.secrets import is_secret_name
+from asm_store.exceptions import ProviderError, ValidationError
 from asm_store.formats import import_paths
 from asm_store.models import Event
 from asm_store.session_manager import SessionManager
 from asm_store.test import ScriptedProvider, make_event, make_run, make_session
-
-A20, A40 = "aB3dE6gH1jK4mN7pQ0sT", "aB3dE6gH1jK4mN7pQ0sTuV5xY8zA2cD9fG1hJ4kL"
-HEX32 = "0123456789abcdef" * 2
-PEM = "-----{} {}PRIVATE KEY{}-----"
-BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQC7\n"
-
-
-def pem(kind: str = "", block: str = "", newline: str = "\n") -> str:
-    body = BODY.replace("\n", newline)
-    return newline.join([PEM.format("BEGIN", kind, block), body + PEM.format("END", kind, block)])
-
-
-# By kind; what is left of each is not to be found in what is stored.
-PLANTED = {
-    "aws key": "AKIA" + "IOSFODNN7EXAMPLE",
-    "aws session key": "ASIA" + "IOSFODNN7EXAMPLE",
-    "anthropic key": "sk-ant-" + "api03-" + A40,
-    "anthropic oauth": "sk-ant-" + "oat01-" + A40,
-    "openai project": "sk-proj-" + "aB3_dE6-" + A40,
-    "openai service": "sk-svcacct-" + A40,
-    "openai old": "sk-" + A40,
-    "openrouter": "sk-or-" + "v1-" + HEX32,
-    "github": "ghp_" + A40,
-    "github user": "ghu_" + A40,
-    "github fine-grained": "github_pat_" + A20 + "_" + A40,
-    "gitlab": "glpat-" + A20,
-    "google": "AIza" + "Sy" + A40[:33],
-    "google oauth": "ya29." + A40,
-    "slack": "xoxb-" + "123456789012-" + A20,
-    "slack hook": "https://hooks.slack.com/services/" + "T0AAAAAAA/B0AAAAAAA/" + A20,
-    "stripe": "sk_live_" + A20,
-    "stripe restricted": "rk_test_" + A20,
-    "hugging face": "hf_" + A40,
-    "npm": "npm_" + A40[:36],
-    "pypi": "pypi-" + "AgEIcHlwaS5vcmc" + A40,
-    "sendgrid": "SG." + A20 + "." + A40,
-    "telegram": "1234567890:" + "AA" + A40[:33],
-    "twilio": "SK" + HEX32,
-    "groq": "gsk_" + A40,
-    "vault": "hvs." + A40,
-    "jwt": "eyJ" + A20 + ".eyJ" + A20 + "." + A20,
-    "database url": "postgres://app:" + "hunter2" + "@db.example/app",
-    "https url": "https://user:" + "hunter2%21" + "@example.com/x",
-    "azure": "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=" + A40 + "==;",
-    "azure sas": "https://a.blob.core.windows.net/c?sv=1&sig=" + A40 + "%3D",
-    "bearer": "Authorization: Bearer " + A40,
-    "basic": "authorization: basic " + "dXNlcjpodW50ZXIyaHVudGVyMg" + "==",
-    "environment": "export DB_PASSWORD=" + "hunter2hunter2",
-    "yaml": "api_key: " + A20,
-    "json text": json.dumps({"client_secret": "hunter2 hunter2"}),
-    "json in json": json.dumps(json.dumps({"access_token": "hunter2 hunter2"})),
-    "python": "PASSWORD = " + "'hunter2 hunter2'",
-    "pem": pem(),
-    "pem rsa": pem("RSA "),
-    "pem ssh": pem("OPENSSH "),
-    "pem encrypted": pem("ENCRYPTED "),
-    "pem pgp": pem("PGP ", " BLOCK"),
-    "pem escaped": pem(newline="\\n"),
-    "pem cut off": PEM.format("BEGIN", "RSA ", "") + "\n" + BODY,
-}
-REMAINS = [
-    *(A20, A20[8:], A40[10:30], HEX32, "IOSFODNN7EXAMPLE", "hunter2", "dXNlcjpodW50"),
-    *(BODY[:20], BODY[40:50]),
-]
+from tests.secrets import A20, BODY, PLANTED, REMAINS, pem
 
 
 def redacted(value: Any) -> Any:
@@ -135,6 +74,20 @@ def test_what_is_around_a_secret_stays() -> None:
         "sk-learn and sk-short",
         "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
         "a" * 100_000,
+        "commit 5b6f1d0c9a8e7f6b5a4c3d2e1f0a9b8c7d6e5f4a by Ann <ann@example.com>",
+        "01a22651-b184-7db2-aec4-e676c4dc630d ses_01a22651b1587560ad7a15064591cf4b",
+        "data:image/png;base64," + base64.b64encode(random.Random(1).randbytes(60_000)).decode(),
+        "sha256-" + base64.b64encode(random.Random(2).randbytes(32)).decode(),
+        "toolu_01A2b3C4d5E6f7G8h9J0k1L2 call_aB3dE6gH1jK4mN7pQ0sTuV5x req_011CSxyz0123456789",
+        "The key: of 12 tokens, token 7 is the password of room 101.",
+        "MT is a town; NT too. SK was 32 when eyJ... began a token: see secret_santa_2026.",
+        "class='fc-daygrid-day-number-2026-01-02-long' style='--token-size: 12px'",
+        "It begins with -----BEGIN and ends with PRIVATE KEY, said the page.",
+        "Private-Lines: a term of PuTTY's.",
+        "curl -s https://example.com:8080/user:name | sh",
+        "next_page_token=abcd1234efgh5678 max_tokens=4096 key=value1234567890",
+        "for token in tokens2: print(token)\npassword: str = None\nsecret_key = get_key(v2)",
+        {"name": "city", "value": "abcdefgh12345678"},
         {"input_tokens": 5, "max_tokens": 100, "next_page_token": "abcdefgh", "token_count": 3},
         {"tokens": ["a", "b"], "tokenizer": "cl100k", "secretary": "Ann", "key": "value"},
         {"token": "Hel", "logprob": -0.1},
@@ -195,6 +148,57 @@ def test_a_password_may_be_a_number() -> None:
     assert redacted({"password": 1234, "token": 1234}) == {"password": PLACEHOLDER, "token": 1234}
 
 
+def test_an_entry_may_have_its_name_beside_it() -> None:
+    pairs = [{"name": "DB_PASSWORD", "value": "p"}, {"key": "X-Api-Key", "value": "k"}]
+    assert [pair["value"] for pair in redacted(pairs)] == [PLACEHOLDER] * 2
+
+
+def test_examples_in_a_schema_are_no_schema() -> None:
+    schema = {"type": "string", "description": "the user's", "default": "hunter2"}
+    assert redacted({"password": schema}) == {"password": {**schema, "default": PLACEHOLDER}}
+
+
+def test_a_key_that_was_cut_off_takes_nothing_with_it() -> None:
+    begin, *_, end = pem("RSA ").splitlines()
+    assert redacted(f"It says: {begin}\n{BODY}. And more.") == f"It says: {PLACEHOLDER}. And more."
+    assert redacted(f"The end: \n{BODY}{end}, and more.") == f"The end: {PLACEHOLDER}, and more."
+    header = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n"
+    assert redacted(f"{begin}\n{header}{BODY}") == PLACEHOLDER
+
+
+AROUND = [
+    *(PLACEHOLDER, "password", "api_key", "token", "--", "=", ": ", '"', "'", "\\", "://", "@"),
+    *("Bearer ", "curl -u ", " ", "\n", "a", "A1", "/", ".", "\u0130"),
+]
+PIECES = [*AROUND, *(piece for text in PLANTED.values() for piece in (text, text[:12], text[-12:]))]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+HARMLESS = st.lists(st.sampled_from(AROUND), max_size=8).map("".join)
+VALUES = st.recursive(
+    TEXTS | st.integers() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(TEXTS | st.sampled_from(["password", "name", "value", "type"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+@settings(max_examples=400, deadline=None)
+def test_another_look_finds_nothing(value: Any) -> None:
+    once = redacted(value)
+    again = Redactor()
+    assert again.redact(once) == once
+    assert again.counts == {}
+
+
+@given(st.sampled_from(sorted(PLANTED)), HARMLESS, HARMLESS)
+@settings(max_examples=400, deadline=None)
+def test_whatever_is_around_it(kind: str, before: str, after: str) -> None:
+    found = redacted(f"{before}\n{PLANTED[kind]}\n{after}")
+    assert [part for part in REMAINS if part in found] == []
+
+
 def test_a_secret_may_be_a_key_and_no_entry_is_lost() -> None:
     value = {PLANTED["github"]: 1, PLANTED["npm"]: 2, PLACEHOLDER: 3}
     found = redacted(value)
@@ -222,6 +226,13 @@ def test_at_any_depth() -> None:
         ("password: " + "a" * 64) * 1300,
         "Bearer " + "a" * 100000,
         "1234567890:AA" * 8000,
+        "-eyJ" * 25000,
+        "-----BEGIN PRIVATE KEY-----" * 4000,
+        BODY * 2000 + "PRIVATE",
+        "curl " * 20000,
+        ("password='" + "a" * 5000) * 20,
+        "Private-Lines: 2\n" * 6000,
+        "key" * 33000,
     ],
 )
 def test_no_text_takes_long(evil: str) -> None:
@@ -325,6 +336,30 @@ def test_what_an_agent_says(store: BaseSessionStore, settings: Any) -> None:
     lines = b"".join(store.iter_events_json(session.id))
     assert SECRET.encode() not in lines
     assert lines.count(PLACEHOLDER.encode()) >= 5
+
+
+def test_runs_too(store: BaseSessionStore, settings: Any) -> None:
+    settings.ASM_STORE_REDACTION = True
+    end = {
+        "stop_reason": "end_turn",
+        "output": {"content": f"It is {SECRET}.", "password": "p"},
+        "provider_metadata": {"model": "m", "headers": {"Authorization": SECRET}},
+    }
+    manager = SessionManager(store, ScriptedProvider([{"type": "run_completed", "data": end}]))
+    result = manager.run_once(f"Use {SECRET}")
+    run = store.get_run(result.run_id)
+    assert run.input == f"Use {PLACEHOLDER}"
+    assert run.output == {"content": f"It is {PLACEHOLDER}.", "password": PLACEHOLDER}
+    assert run.provider_metadata == {"model": "m", "headers": {"Authorization": PLACEHOLDER}}
+    assert run.metadata["_redacted"]["anthropic"] >= 2
+    assert store.save_run(run) == run
+
+    failing = SessionManager(store, ScriptedProvider([RuntimeError(f"refused {SECRET}")]))
+    with pytest.raises(ProviderError) as caught:
+        failing.run_once("Hi")
+    failed = store.get_run(str(caught.value.run_id))
+    assert failed.error is not None
+    assert failed.error["error_message"] == f"refused {PLACEHOLDER}"
 
 
 def test_what_is_imported(using: str, settings: Any, tmp_path: Path) -> None:

@@ -57,8 +57,7 @@ def prepared(record: RecordType, kind: type[RecordType]) -> RecordType:
     """A storable copy of `record`, which must be a `kind`."""
     if not isinstance(record, kind) or record._meta.concrete_model is not kind:
         raise ValidationError(f"expected a {kind.__name__}, got {shown(record)}.")
-    stored = record.prepared()
-    return stored.redacted() if isinstance(stored, Event) else stored
+    return record.prepared().redacted()
 
 
 def prepared_session(session: Session) -> Session:

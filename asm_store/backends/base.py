@@ -249,7 +249,7 @@ class BaseSessionStore(EventReader):
         run_record = arguments.prepared(run, Run)
         if merging:
             run_record.provider_metadata = {**run_record.provider_metadata, **merging}
-            run_record = run_record.prepared()
+            run_record = run_record.prepared().redacted()
             run_record.count_replaced(sanitizer.replaced)
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
         arguments.check_together(session_record, run_record, records)

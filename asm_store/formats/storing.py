@@ -94,7 +94,7 @@ class Destination:
     ) -> None:
         """Store the events and what they need, all or nothing, and count it in `ledger`."""
         sessions = [session.prepared() for session in reader.take_sessions(final=final)]
-        runs = [run.prepared() for run in reader.take_runs(final=final)]
+        runs = [run.prepared().redacted() for run in reader.take_runs(final=final)]
         artifacts = [artifact.prepared() for artifact in reader.take_artifacts()]
         self._restore_contents(reader.take_attachments())
         last_sequences = reader.take_last_sequences()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from asm_store.backends.memory import InMemorySessionStore
 from asm_store.models import Event
+from asm_store.providers import BaseProvider
 from asm_store.session_manager import SessionManager
 from asm_store.test import ScriptedProvider
 from tests.session_manager.logs import only, types
@@ -37,6 +39,19 @@ class Halting(InMemorySessionStore):
         return super().append_events(events, **kwargs)
 
 
+class Unfinished(BaseProvider):
+    """Says something, and is not done."""
+
+    name = "unfinished"
+
+    def execute(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        raise NotImplementedError
+
+    async def aexecute(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        yield HELLO
+        await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize(
     ("type", "log"),
     [
@@ -48,7 +63,7 @@ def test_what_has_begun_comes_to_its_end(type: str, log: list[str]) -> None:
     store = Halting(type)
 
     async def scenario() -> None:
-        manager = SessionManager(store, ScriptedProvider([HELLO, HELLO]))
+        manager = SessionManager(store, Unfinished())
         task = asyncio.create_task(manager.arun_once("Hi"))
         await asyncio.to_thread(store.has_halted.wait, SECONDS)
         for _ in range(2):
@@ -76,7 +91,7 @@ def test_a_loop_that_cancels_every_task_at_its_end(type: str) -> None:
             store.go_on.set()
 
     async def scenario() -> list[asyncio.Task[Any]]:
-        manager = SessionManager(store, ScriptedProvider([HELLO]))
+        manager = SessionManager(store, Unfinished())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(manager.arun_once("Hi"))]
         await asyncio.to_thread(store.has_halted.wait, SECONDS)
         tasks.append(asyncio.create_task(release()))

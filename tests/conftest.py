@@ -20,6 +20,10 @@ from tests.servers import obtain
 _NAMES = {alias: database["NAME"] for alias, database in settings.DATABASES.items()}
 
 
+# The name of a test's property: what it has proved. Reports bring it from a worker process too.
+PROOF = "proof"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the proofs in their long form")
 
@@ -67,6 +71,21 @@ def pytest_report_header() -> list[str]:
     servers = obtain()
     found = [f"{vendor}: {server.origin}" for vendor, server in servers.servers.items()]
     return found + [f"{vendor} MISSING: {reason}" for vendor, reason in servers.missing.items()]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    findings = list(_findings(terminalreporter))
+    if findings:
+        terminalreporter.section("proofs")
+    for line in findings:
+        terminalreporter.write_line(line)
+
+
+def _findings(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    """What the proofs have told by their end, which the reports of their teardowns know."""
+    for report in terminalreporter.getreports(""):
+        if report.when == "teardown":
+            yield from (str(text) for name, text in report.user_properties if name == PROOF)
 
 
 @pytest.fixture

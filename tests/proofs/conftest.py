@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-FINDINGS = pytest.StashKey[list[str]]()
+from tests.conftest import PROOF
 
 
 @pytest.fixture
@@ -23,12 +23,5 @@ def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
     start = time.monotonic()
     yield told.append
     seconds = time.monotonic() - start
-    findings = request.config.stash.setdefault(FINDINGS, [])
-    findings += [f"{request.node.name}: {text} ({seconds:.1f} s)" for text in told]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if findings := terminalreporter.config.stash.get(FINDINGS, []):
-        terminalreporter.section("proofs")
-        for line in findings:
-            terminalreporter.write_line(line)
+    findings = [f"{request.node.name}: {text} ({seconds:.1f} s)" for text in told]
+    request.node.user_properties += [(PROOF, finding) for finding in findings]

@@ -186,6 +186,10 @@ class Event(Record):
         db_table = "asm_events"
         verbose_name = _("agent event")
         verbose_name_plural = _("agent events")
+        # Beside Django's own `view_event`: what the agent and its tools said.
+        permissions: ClassVar = [
+            ("view_event_payload", "Can view the data and metadata of agent events")
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["session", "sequence_number"], name="asm_events_session_sequence"

@@ -34,6 +34,7 @@ MODULES = (
     "asm_store.transcripts",
     "asm_store.session_manager",
     "asm_store.maintenance",
+    "asm_store.live",
     "asm_store.exceptions",
     "asm_store.signals",
     "asm_store.backends.base",

@@ -35,6 +35,8 @@ class EventFilter:
     after: int | None = None
     before: int | None = None
     limit: int | None = None
+    # Of lines alone: do they have `data` and `metadata`?
+    payloads: bool = True
 
     @property
     def matches_nothing(self) -> bool:

@@ -283,7 +283,7 @@ class DatabaseSessionStore(BaseSessionStore):
         return self._read(partial(list, self._wanted(wanted)))
 
     def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
-        return self._read(partial(lines.of, self._wanted(wanted)))
+        return self._read(partial(lines.of, self._wanted(wanted), payloads=wanted.payloads))
 
     def _get_progress(self, session_id: str) -> Progress | None:
         # One statement: what a flush commits together is seen together.

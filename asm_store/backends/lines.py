@@ -11,16 +11,17 @@ from django.db.models.functions import Cast
 
 from ..querysets import EventQuerySet
 
+PAYLOADS = ("data", "metadata")
 COLUMNS = (
     "id", "type", "timestamp", "session_id", "run_id", "sequence_number",
-    Cast("data", TextField()), Cast("metadata", TextField()),
     "schema_version", "provider", "correlation_id",
 )  # fmt: skip
 
 
-def of(events: EventQuerySet) -> list[tuple[int, bytes]]:
-    """The numbers of the events, and their lines."""
-    return [(row[5], _line(*row)) for row in events.values_list(*COLUMNS)]
+def of(events: EventQuerySet, *, payloads: bool = True) -> list[tuple[int, bytes]]:
+    """The numbers of the events, and their lines: without `payloads`, these are not read."""
+    texts = [Cast(name, TextField()) for name in PAYLOADS if payloads]
+    return [(row[5], _line(*row)) for row in events.values_list(*COLUMNS, *texts)]
 
 
 def _text(value: str | None) -> str:
@@ -30,13 +31,14 @@ def _text(value: str | None) -> str:
 
 def _line(
     pk: str, kind: str, timestamp: Any, session_id: str, run_id: str | None, number: int,
-    data: str, metadata: str, version: int, provider: str | None, correlation_id: str | None,
+    version: int, provider: str | None, correlation_id: str | None, *payloads: str,
 ) -> bytes:  # fmt: skip
+    texts = "".join(f'"{name}":{text},' for name, text in zip(PAYLOADS, payloads, strict=False))
     line = (
         f'{{"id":{_text(pk)},"type":{_text(kind)},'
         f'"timestamp":"{timestamp.astimezone(UTC).isoformat(timespec="microseconds")}",'
         f'"session_id":{_text(session_id)},"run_id":{_text(run_id)},"sequence_number":{number},'
-        f'"data":{data},"metadata":{metadata},"schema_version":{version},'
+        f'{texts}"schema_version":{version},'
         f'"provider":{_text(provider)},"correlation_id":{_text(correlation_id)}}}'
     )
     # Within JSON a line break is white space: in a string it is escaped.

@@ -14,6 +14,7 @@ from .. import signals
 from ..events.sanitizing import ENCODER
 from ..exceptions import SessionDeleted, ValidationError
 from ..models import Event, Record, Run, Session
+from . import lines
 from .appending import Stored, plan_append
 from .arguments import EventFilter
 from .base import BaseSessionStore, Change, run_not_found
@@ -221,11 +222,12 @@ class InMemorySessionStore(BaseSessionStore):
             return _owned([event for event in log if wanted.matches(event)][: wanted.limit])
 
     def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
-        events = self._get_events(wanted)
-        return [
-            (event.sequence_number, (ENCODER.encode(event.to_dict()) + "\n").encode())
-            for event in events
-        ]
+        left_out = () if wanted.payloads else lines.PAYLOADS
+        found = []
+        for event in self._get_events(wanted):
+            shown = {key: value for key, value in event.to_dict().items() if key not in left_out}
+            found.append((event.sequence_number, (ENCODER.encode(shown) + "\n").encode()))
+        return found
 
     def _get_progress(self, session_id: str) -> Progress | None:
         with self._data.lock:

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ..exceptions import SessionNotFound
 from ..fields import clean_id
@@ -23,6 +31,7 @@ from .arguments import EventFilter
 P = ParamSpec("P")
 T = TypeVar("T")
 Finder = Callable[Concatenate[Any, P], Steps[T]]
+Line = tuple[int, bytes]  # an event's number, and its line
 
 # Events that one query of a follower loads.
 PAGE = 100
@@ -39,11 +48,13 @@ class Progress:
 
     latest_sequence: int
     has_ended: bool  # nothing more is expected
+    status: str
 
     @classmethod
     def of(cls, latest: int | None, status: str, deleted_at: datetime | None) -> Progress:
         """Of a session's columns and its counter; a soft-deleted one cannot be appended to."""
-        return cls(latest or 0, deleted_at is not None or status in Session.TERMINAL_STATUSES)
+        has_ended = deleted_at is not None or status in Session.TERMINAL_STATUSES
+        return cls(latest or 0, has_ended, status)
 
 
 def found_now(find: Finder[P, T], name: str) -> Callable[Concatenate[Any, P], list[T]]:
@@ -172,9 +183,22 @@ class EventReader(ABC):
             types=arguments.event_types(type),
             after=arguments.sequence_bound(after, "after") or 0,
         )
-        return self._follow_steps(wanted, arguments.optional_seconds(idle_timeout, "idle_timeout"))
+        seconds = arguments.optional_seconds(idle_timeout, "idle_timeout")
+        return self._follow_steps(wanted, seconds, self._pages)
 
-    def _follow_steps(self, wanted: EventFilter, idle_timeout: float | None) -> Steps[Event]:
+    def _afollow_lines(
+        self, wanted: EventFilter, idle_timeout: float | None
+    ) -> AsyncGenerator[Line, None]:
+        """As `astream_events()`, with the lines of the events instead of these."""
+        lines = adrive(self._follow_steps(wanted, idle_timeout, self._new_lines))
+        return cast("AsyncGenerator[Line, None]", lines)
+
+    def _follow_steps(
+        self,
+        wanted: EventFilter,
+        idle_timeout: float | None,
+        pages: Callable[[EventFilter, int], Iterator[Sequence[T]]],
+    ) -> Steps[T]:
         polling = Polling(idle_timeout)
         seen = -1
         # How far it is, is asked before the events are: what commits in between comes next time,
@@ -183,7 +207,7 @@ class EventReader(ABC):
             if progress.latest_sequence < seen:
                 return  # deleted, and saved anew under the same id
             seen = progress.latest_sequence
-            for page in self._pages(wanted, seen):
+            for page in pages(wanted, seen):
                 yield page
                 polling.restart()  # what the caller did with the page was no idle time
             wanted = replace(wanted, after=max(seen, wanted.after or 0))
@@ -201,6 +225,11 @@ class EventReader(ABC):
             if page:
                 yield page
             after = page[-1].sequence_number if len(page) == PAGE else latest
+
+    def _new_lines(self, wanted: EventFilter, latest: int) -> Iterator[list[Line]]:
+        """The same as lines, in pages that large payloads make short."""
+        if (wanted.after or 0) < latest:
+            yield from filter(None, self._line_pages(replace(wanted, before=latest + 1)))
 
     def _export(
         self,
@@ -229,18 +258,23 @@ class EventReader(ABC):
         return self._export_steps(wanted)
 
     def _export_steps(self, wanted: EventFilter) -> Steps[bytes]:
+        for page in self._line_pages(wanted):
+            yield [line for _number, line in page]
+
+    def _line_pages(self, wanted: EventFilter) -> Iterator[list[Line]]:
+        """The matching lines in pages, of which the last may be empty."""
         left = wanted.limit
         size = FIRST_LINES
         while left is None or left > 0:
             count = size if left is None else min(size, left)
             page = self._get_event_lines(replace(wanted, limit=count))
-            lines = [line for _number, line in page]
-            yield lines
+            yield page
             if len(page) < count:
                 return
             wanted = replace(wanted, after=page[-1][0])
             left = None if left is None else left - count
-            size = max(1, min(8 * size, MOST_LINES, PAGE_BYTES * count // sum(map(len, lines))))
+            loaded = sum(len(line) for _number, line in page)
+            size = max(1, min(8 * size, MOST_LINES, PAGE_BYTES * count // loaded))
 
     get_events = found_now(_find, "get_events")
     aget_events = afound_now(_find, "aget_events")
@@ -253,8 +287,8 @@ class EventReader(ABC):
     def _get_events(self, wanted: EventFilter) -> list[Event]: ...
 
     @abstractmethod
-    def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
-        """The numbers of the events, and their lines."""
+    def _get_event_lines(self, wanted: EventFilter) -> list[Line]:
+        """The lines of the events; without `payloads` these are not even read."""
 
     @abstractmethod
     def _get_progress(self, session_id: str) -> Progress | None:

@@ -50,14 +50,10 @@ def _missing(permissions: set[str], has: Callable[[str], bool]) -> set[str]:
 def current_user(request: HttpRequest) -> Any:
     """The user of `request` as he is by now: another's, or none's, when he has logged out."""
     user, session = request.user, getattr(request, "session", None)
-    if session is not None and session.get(auth.SESSION_KEY) == _key_of(user):
+    if session is not None and session.get(auth.SESSION_KEY) == str(user.pk):
         now = HttpRequest()
         now.session = type(session)(session.session_key)
         return auth.get_user(now)
     # Authenticated by something else than a login, such as a token.
     users: Manager[Any] = auth.get_user_model()._default_manager
     return users.filter(pk=user.pk).first()
-
-
-def _key_of(user: Any) -> str:
-    return str(user._meta.pk.value_to_string(user))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -37,6 +38,7 @@ class SessionView(View):
     store: str | BaseSessionStore = "default"
     http_method_names = ["get", "head"]
 
+    @login_not_required  # where all views are: it answers by itself, without a redirect
     async def dispatch(  # type: ignore[override]
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
@@ -95,6 +97,8 @@ class SessionStreamView(SessionView):
         wanted, progress = await sync_to_async(self._begin)(request, session_id)
         if _has_seen_all(request, wanted, progress):
             return HttpResponse(status=204)  # with this a browser stops to connect anew
+        # GZipMiddleware makes a file of its own of each message, in some versions of Django.
+        request.META.pop("HTTP_ACCEPT_ENCODING", None)
         stream = self._stream(request, wanted, progress)
         return StreamingHttpResponse(stream.frames(), headers=HEADERS)
 

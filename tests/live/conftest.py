@@ -3,13 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from django.contrib.auth.models import Permission, User
 from django.test import override_settings
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.models import Session
-from asm_store.test import make_session
+from asm_store.models import Event, Session
+from asm_store.test import make_event, make_run, make_session
 from tests.cases import EMPTIED_APPS, require
+from tests.live.browsers import Browser
 
 VIEW = ("view_session", "view_event")
 VIEW_ALL = (*VIEW, "view_event_payload")
@@ -17,7 +19,7 @@ MakeUser = Callable[..., User]
 APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
 
 
-def with_users(alias: str) -> object:
+def with_users(alias: str) -> ParameterSet:
     """A parameter whose test may use, with real commits, this database and that of the users."""
     access = pytest.mark.django_db(
         transaction=True,
@@ -31,6 +33,10 @@ def with_users(alias: str) -> object:
 def using(request: pytest.FixtureRequest) -> str:
     """A database of each vendor, with that of the users."""
     return require(request.param)
+
+
+on_default = pytest.mark.parametrize("using", [with_users("default")], indirect=True)
+on_postgresql = pytest.mark.parametrize("using", [with_users("postgresql")], indirect=True)
 
 
 @pytest.fixture
@@ -60,3 +66,27 @@ def make_user() -> MakeUser:
         return user
 
     return make
+
+
+@pytest.fixture
+def user(make_user: MakeUser) -> User:
+    return make_user(*VIEW_ALL)
+
+
+@pytest.fixture
+def browser(using: str, user: User) -> Browser:
+    return Browser(using, user)
+
+
+@pytest.fixture
+def events(database_store: DatabaseSessionStore, session: Session) -> list[Event]:
+    """Those of a session that has ended, in two runs."""
+    runs = [database_store.save_run(make_run(session)).pk for _ in range(2)]
+    stored = database_store.append_events(
+        make_event(
+            session, run_id=runs[number % 2], type=("message_sent", "turn_completed")[number // 4]
+        )
+        for number in range(8)
+    )
+    database_store.update_session(session.pk, status="completed")
+    return stored

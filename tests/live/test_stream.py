@@ -2,93 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import connections
-from django.http import HttpResponse, StreamingHttpResponse
-from django.test import AsyncClient, Client
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Event, Session
-from asm_store.test import make_event, make_run
-from tests.live.conftest import VIEW, VIEW_ALL, MakeUser
-from tests.live.frames import Message, messages
-
-T = TypeVar("T")
-SECONDS = 30
-
-
-@pytest.fixture
-def user(make_user: MakeUser) -> User:
-    return make_user(*VIEW_ALL)
-
-
-def run(body: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    async def call() -> T:
-        return await body()
-
-    return async_to_sync(call)()
-
-
-class Browser:
-    """Somebody who is logged in, and the database that he follows sessions of."""
-
-    def __init__(self, using: str, user: User) -> None:
-        self.using = using
-        self.client = AsyncClient()
-        self.client.force_login(user)
-
-    async def get(
-        self, session_id: str, query: str = "", view: str = "stream", **headers: str
-    ) -> Any:
-        return await self.client.get(f"/{self.using}/{session_id}/{view}/{query}", headers=headers)
-
-    async def follow(self, *args: Any, **kwargs: Any) -> AsyncIterator[Message]:
-        response = await self.get(*args, **kwargs)
-        assert isinstance(response, StreamingHttpResponse), response.content
-        async with aclosing(messages(aiter(response))) as found:  # type: ignore[type-var]
-            async for message in found:
-                yield message
-
-    def read(self, *args: Any, **kwargs: Any) -> list[Message]:
-        """All, to the end."""
-
-        async def body() -> list[Message]:
-            return [message async for message in self.follow(*args, **kwargs)]
-
-        return run(body)
-
-    def answer(self, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The answer, which is no stream."""
-
-        response: HttpResponse = run(lambda: self.get(*args, **kwargs))
-        assert not response.streaming
-        return response
-
-
-@pytest.fixture
-def browser(using: str, user: User) -> Browser:
-    return Browser(using, user)
-
-
-@pytest.fixture
-def events(database_store: DatabaseSessionStore, session: Session) -> list[Event]:
-    """Those of a session that has ended, in two runs."""
-    runs = [database_store.save_run(make_run(session)).pk for _ in range(2)]
-    stored = database_store.append_events(
-        make_event(
-            session, run_id=runs[number % 2], type=("message_sent", "turn_completed")[number // 4]
-        )
-        for number in range(8)
-    )
-    database_store.update_session(session.pk, status="completed")
-    return stored
+from asm_store.test import make_event
+from tests.live.browsers import Browser, run
+from tests.live.conftest import VIEW, MakeUser
+from tests.live.frames import Message
 
 
 def numbers(found: list[Message]) -> list[int]:
@@ -292,7 +221,7 @@ class TestRefusals:
         response = browser.answer(session.pk, query, **headers)
         assert response.status_code == 400
         assert response.headers["Content-Type"] == "application/json"
-        error = response.json()["error"]  # type: ignore[attr-defined]
+        error = response.json()["error"]
         assert error["code"] in {"query_error", "invalid_event_type"}
         assert error["message"]
 
@@ -307,7 +236,7 @@ class TestRefusals:
     ) -> None:
         response = browser.answer(session.pk, query, **headers)
         assert response.status_code == 409
-        said = response.json()  # type: ignore[attr-defined]
+        said = response.json()
         assert said["error"]["code"] == "sequence_conflict"
         assert said["latest_sequence"] == 8
 

@@ -15,6 +15,7 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from . import conf
 from .backends.database import DatabaseSessionStore
+from .db import get_operations
 from .events.sanitizing import shown
 from .handler import InvalidStoreError, StoreHandler
 
@@ -159,6 +160,26 @@ def check_packet_size(
             )
             found.append(_message(checks.Warning, "W004", text, hint))
     return found
+
+
+@checks.register(checks.Tags.database)
+def check_pooler(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """W005: behind a pooler nobody can LISTEN, unless an alias goes past it."""
+    try:
+        named = conf.listen_aliases()
+    except ImproperlyConfigured:
+        return []  # E003 says so
+    hint = (
+        "Readers that wait are not woken, and poll. Name an alias that goes to the server itself "
+        "in ASM_STORE_LISTEN_ALIASES, or None."
+    )
+    return [
+        _message(checks.Warning, "W005", f"The database {using!r} is behind a pooler.", hint)
+        for using in sorted(set(databases or ()) & set(_databases()) - named.keys())
+        if get_operations(using).is_behind_pooler()
+    ]
 
 
 @checks.register(checks.Tags.database)

@@ -94,6 +94,28 @@ def retention() -> dict[str, Any]:
     return dict(value)
 
 
+def notify() -> bool:
+    """`ASM_STORE_NOTIFY`: whether what is committed wakes those who wait, where it can."""
+    value = getattr(settings, "ASM_STORE_NOTIFY", True)
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured("ASM_STORE_NOTIFY must be True or False.")
+    return value
+
+
+def listen_aliases() -> dict[str, str | None]:
+    """`ASM_STORE_LISTEN_ALIASES`: by a store's database alias the one to LISTEN on, or None."""
+    value = getattr(settings, "ASM_STORE_LISTEN_ALIASES", {})
+    if not isinstance(value, Mapping):
+        raise ImproperlyConfigured("ASM_STORE_LISTEN_ALIASES must be a dict of database aliases.")
+    for alias in (*value.keys(), *(named for named in value.values() if named is not None)):
+        if not isinstance(alias, str) or alias not in settings.DATABASES:
+            raise ImproperlyConfigured(
+                f"ASM_STORE_LISTEN_ALIASES: DATABASES has no {alias!r}; it has "
+                f"{', '.join(sorted(settings.DATABASES))}."
+            )
+    return dict(value)
+
+
 def _is_type_name(value: object) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= 64 and value.isprintable()
 
@@ -107,4 +129,6 @@ SCALARS = {
     "ASM_STORE_REDACTION": redaction,
     "ASM_STORE_PRICING": pricing,
     "ASM_STORE_RETENTION": retention,
+    "ASM_STORE_NOTIFY": notify,
+    "ASM_STORE_LISTEN_ALIASES": listen_aliases,
 }

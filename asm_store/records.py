@@ -108,6 +108,13 @@ class Record(models.Model):
         return copy
 
 
+def copied(value: Any) -> Any:
+    """Of a record, or a list of records, one that its holder may change; else `value` itself."""
+    if isinstance(value, list):
+        return [copied(each) for each in value]
+    return value.copied() if isinstance(value, Record) else value
+
+
 @cache
 def _preparations(kind: type[Record]) -> dict[str, Callable[[Any, Sanitizer], Any]]:
     """How each column of a record is made storable, by its name."""

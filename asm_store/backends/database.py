@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +18,8 @@ from ..db import BaseOperations, get_operations
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
+from ..records import copied
+from ..waiting import Watch, hub_of, tell
 from . import lines, transactions
 from .appending import Stored, plan_append
 from .arguments import EventFilter
@@ -71,7 +73,8 @@ class DatabaseSessionStore(BaseSessionStore):
             session.deleted_at = deleted_at.get()
             if latest == 0:
                 self._heal_counter(session.id)
-        self._after_commit(signals.session_saved, session=self._as_stored(session))
+        session = self._as_stored(session)
+        self._after_commit(signals.session_saved, {session.id: 0}, session=session)
         return session
 
     def _lock_or_make_counter(self, session: Session) -> int:
@@ -118,7 +121,7 @@ class DatabaseSessionStore(BaseSessionStore):
             session = self._as_stored(session.prepared(only=names))
             columns = {name: getattr(session, name) for name in names}
             self._sessions().filter(id=session_id).update(**columns)
-            self._after_commit(signals.session_saved, session=session)
+            self._after_commit(signals.session_saved, {session_id: 0}, session=session)
             return session
 
         return self._write(body)
@@ -139,7 +142,8 @@ class DatabaseSessionStore(BaseSessionStore):
             sessions = sessions.filter(status__in=statuses)
         if agent_id is not None:
             sessions = sessions.filter(agent_id=agent_id)
-        return self._read(partial(list, sessions[offset : _end(offset, limit)]))
+        end = None if limit is None else offset + limit
+        return self._read(partial(list, sessions[offset:end]))
 
     def _delete_session(self, session_id: str) -> None:
         def body() -> None:
@@ -153,7 +157,7 @@ class DatabaseSessionStore(BaseSessionStore):
                 _delete_rows(rows.filter(session_id=session_id))
             _delete_rows(self._counters([session_id]))
             _delete_rows(self._sessions().filter(id=session_id))
-            self._after_commit(signals.session_deleted, session_id=session_id)
+            self._after_commit(signals.session_deleted, {session_id: 0}, session_id=session_id)
 
         self._write(body)
 
@@ -193,7 +197,7 @@ class DatabaseSessionStore(BaseSessionStore):
             raise SessionDeleted(f"session {run.session_id} is soft-deleted: no new run.")
         else:
             self._insert(run)
-        self._after_commit(signals.run_saved, run=self._as_stored(run))
+        self._after_commit(signals.run_saved, {}, run=self._as_stored(run))
         return run
 
     def _get_run(self, run_id: str) -> Run:
@@ -233,7 +237,7 @@ class DatabaseSessionStore(BaseSessionStore):
             self._counters([session_id]).update(last_sequence=latest, updated_at=now)
         results = [self._as_stored(event) for event in plan.results]
         if plan.new:
-            self._after_commit(signals.events_appended, events=plan.new)
+            self._after_commit(signals.events_appended, plan.latest, events=plan.new)
         return results
 
     def _stored(self, events: list[Event], locking: bool) -> Stored:
@@ -325,6 +329,9 @@ class DatabaseSessionStore(BaseSessionStore):
 
     # The database
 
+    def _watch(self, session_id: str) -> Watch:
+        return Watch(session_id, hub_of(self.using))
+
     def _is_in_block(self) -> bool:
         return transactions.is_joined(self.using)
 
@@ -367,11 +374,15 @@ class DatabaseSessionStore(BaseSessionStore):
         record._state.adding, record._state.db = False, self.using
         return record
 
-    def _after_commit(self, signal: Signal, **arguments: Any) -> None:
+    def _after_commit(self, signal: Signal, numbers: Mapping[str, int], **arguments: Any) -> None:
         if connections[self.using].savepoint_ids:
             # In the caller's block there is time to change the record before it is told of.
-            arguments = {name: _copied(value) for name, value in arguments.items()}
-        send = partial(signal.send_robust, sender=type(self), store=self, **arguments)
+            arguments = {name: copied(value) for name, value in arguments.items()}
+
+        def send() -> None:
+            tell(self.using, numbers)
+            signal.send_robust(sender=type(self), store=self, **arguments)
+
         transaction.on_commit(send, using=self.using, robust=True)
 
 
@@ -383,16 +394,6 @@ def _columns(record: Session | Run) -> dict[str, Any]:
     }
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, list):
-        return [record.copied() for record in value]
-    return value.copied() if isinstance(value, Record) else value
-
-
 def _delete_rows(rows: models.QuerySet[Any]) -> None:
     # Not delete(): Django would first load the rows that refer to these, which go as well.
     rows._raw_delete(rows.db)
-
-
-def _end(offset: int, limit: int | None) -> int | None:
-    return None if limit is None else offset + limit

@@ -15,16 +15,17 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
-    Sequence,
 )
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ..exceptions import SessionNotFound
 from ..fields import clean_id
 from ..models import Event, Session
-from ..waiting import Polling, Steps, adrive, drive
+from ..records import copied
+from ..waiting import Ask, Polling, Steps, Watch, adrive, drive
 from . import arguments
 from .arguments import EventFilter
 
@@ -144,21 +145,22 @@ class EventReader(ABC):
         return self._find_steps(wanted, arguments.optional_seconds(wait_timeout, "wait_timeout"))
 
     def _find_steps(self, wanted: EventFilter, timeout: float | None) -> Steps[Event]:
-        found = self._get_events(wanted)
+        found = yield Ask(partial(self._get_events, wanted))
         if found or timeout is None or wanted.matches_nothing:
             yield found
             return
-        polling = Polling(timeout)
         seen = -1
-        while (progress := self._get_progress(wanted.session_id)) is not None:
-            if progress.latest_sequence != seen:
-                seen = progress.latest_sequence
-                if found := self._get_events(wanted):
-                    yield found
+        with self._watch(wanted.session_id) as watch:
+            polling = Polling(timeout, watch)
+            while (progress := (yield self._ask_progress(watch))) is not None:
+                if progress.latest_sequence != seen:
+                    seen = watch.seen = progress.latest_sequence
+                    if found := (yield self._ask_events(wanted, watch)):
+                        yield _own(found, watch)
+                        return
+                if polling.is_over:
                     return
-            if polling.is_over:
-                return
-            yield polling.pause()
+                yield from self._pause(polling)
 
     def _follow(
         self,
@@ -197,39 +199,59 @@ class EventReader(ABC):
         self,
         wanted: EventFilter,
         idle_timeout: float | None,
-        pages: Callable[[EventFilter, int], Iterator[Sequence[T]]],
+        pages: Callable[[EventFilter, int, Polling], Steps[T]],
     ) -> Steps[T]:
-        polling = Polling(idle_timeout)
         seen = -1
-        # How far it is, is asked before the events are: what commits in between comes next time,
-        # and the last events of a session that has ended are not missed.
-        while (progress := self._get_progress(wanted.session_id)) is not None:
-            if progress.latest_sequence < seen:
-                return  # deleted, and saved anew under the same id
-            seen = progress.latest_sequence
-            for page in pages(wanted, seen):
-                yield page
-                polling.restart()  # what the caller did with the page was no idle time
-            wanted = replace(wanted, after=max(seen, wanted.after or 0))
-            if progress.has_ended or polling.is_over:
-                return
-            yield polling.pause()
+        with self._watch(wanted.session_id) as watch:
+            polling = Polling(idle_timeout, watch)
+            # How far it is, is asked before the events are: what commits in between comes next
+            # time, and the last events of a session that has ended are not missed.
+            while (progress := (yield self._ask_progress(watch))) is not None:
+                if progress.latest_sequence < seen:
+                    return  # deleted, and saved anew under the same id
+                seen = watch.seen = progress.latest_sequence
+                yield from pages(wanted, seen, polling)
+                wanted = replace(wanted, after=max(seen, wanted.after or 0))
+                if progress.has_ended or polling.is_over:
+                    return
+                yield from self._pause(polling)
         if seen < 0:
             raise session_not_found(wanted.session_id)
 
-    def _pages(self, wanted: EventFilter, latest: int) -> Iterator[list[Event]]:
+    def _pages(self, wanted: EventFilter, latest: int, polling: Polling) -> Steps[Event]:
         """The matching events up to the number `latest`, by their numbers: no page is skipped."""
         after = wanted.after or 0
         while after < latest:
-            page = self._get_events(replace(wanted, after=after, before=latest + 1, limit=PAGE))
+            next_page = replace(wanted, after=after, before=latest + 1, limit=PAGE)
+            page = yield self._ask_events(next_page, polling.watch)
             if page:
-                yield page
+                yield _own(page, polling.watch)
+                polling.restart()  # what the caller did with the page was no idle time
             after = page[-1].sequence_number if len(page) == PAGE else latest
 
-    def _new_lines(self, wanted: EventFilter, latest: int) -> Iterator[list[Line]]:
+    def _new_lines(self, wanted: EventFilter, latest: int, polling: Polling) -> Steps[Line]:
         """The same as lines, in pages that large payloads make short."""
         if (wanted.after or 0) < latest:
-            yield from filter(None, self._line_pages(replace(wanted, before=latest + 1)))
+            yield from self._line_pages(replace(wanted, before=latest + 1), list, polling)
+
+    def _pause(self, polling: Polling) -> Steps[Any]:
+        pause = polling.pause()
+        if polling.has_joined:
+            # What others read is what this one would, unless it is in the caller's transaction.
+            polling.watch.may_share = not (yield Ask(self._is_in_block))
+        yield pause
+
+    def _ask_progress(self, watch: Watch) -> Ask:
+        read = partial(self._get_progress, watch.session_id)
+        return Ask(read, watch.session_id, watch)
+
+    def _ask_events(self, wanted: EventFilter, watch: Watch) -> Ask:
+        return Ask(partial(self._get_events, wanted), wanted, watch)
+
+    def _ask_lines(self, wanted: EventFilter, polling: Polling | None) -> Ask:
+        # Nobody changes a line: those who share them need no copies.
+        watch = None if polling is None else polling.watch
+        return Ask(partial(self._get_event_lines, wanted), ("lines", wanted), watch)
 
     def _export(
         self,
@@ -258,17 +280,24 @@ class EventReader(ABC):
         return self._export_steps(wanted)
 
     def _export_steps(self, wanted: EventFilter) -> Steps[bytes]:
-        for page in self._line_pages(wanted):
-            yield [line for _number, line in page]
+        return self._line_pages(wanted, _without_numbers)
 
-    def _line_pages(self, wanted: EventFilter) -> Iterator[list[Line]]:
-        """The matching lines in pages, of which the last may be empty."""
+    def _line_pages(
+        self,
+        wanted: EventFilter,
+        of: Callable[[list[Line]], list[T]],
+        polling: Polling | None = None,
+    ) -> Steps[T]:
+        """What `of` makes of the matching lines, page by page."""
         left = wanted.limit
         size = FIRST_LINES
         while left is None or left > 0:
             count = size if left is None else min(size, left)
-            page = self._get_event_lines(replace(wanted, limit=count))
-            yield page
+            page = yield self._ask_lines(replace(wanted, limit=count), polling)
+            if page:
+                yield of(page)
+                if polling is not None:
+                    polling.restart()
             if len(page) < count:
                 return
             wanted = replace(wanted, after=page[-1][0])
@@ -290,9 +319,25 @@ class EventReader(ABC):
     def _get_event_lines(self, wanted: EventFilter) -> list[Line]:
         """The lines of the events; without `payloads` these are not even read."""
 
+    def _watch(self, session_id: str) -> Watch:
+        """Whom this store wakes, if it can; nobody wakes him by default, and he polls."""
+        return Watch(session_id)
+
+    @abstractmethod
+    def _is_in_block(self) -> bool: ...
+
     @abstractmethod
     def _get_progress(self, session_id: str) -> Progress | None:
         """None when the session is not stored."""
+
+
+def _own(events: list[Event], watch: Watch) -> list[Event]:
+    """Events that their reader may change: others may have been given the same ones."""
+    return cast("list[Event]", copied(events)) if watch.may_share else events
+
+
+def _without_numbers(page: list[Line]) -> list[bytes]:
+    return [line for _number, line in page]
 
 
 def session_not_found(session_id: str) -> SessionNotFound:

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from ..models import Event, SessionSequence
+from .channels import Channel
 
 
 class Failure(enum.Enum):
@@ -30,6 +31,8 @@ class BaseOperations:
     share_lock: ClassVar[str] = ""
     # Does a locking read of a row that is missing lock the place where it would be?
     locks_gaps: ClassVar[bool] = False
+    # Can it wake those who wait for what others commit? `open_channel()` then gives a connection.
+    supports_notifications: bool = False
     # One statement holds at most so many parameters, rows, and bytes of JSON.
     max_parameters: ClassVar[int] = 500
     max_rows: ClassVar[int] = 500
@@ -37,6 +40,14 @@ class BaseOperations:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
+
+    def open_channel(self, name: str) -> Channel:
+        """A connection of its own for notifications, which the server shows by this name."""
+        raise NotImplementedError
+
+    def is_behind_pooler(self) -> bool:
+        """Whether what this connection listens to may be another's to hear."""
+        return False
 
     def begin_write(self) -> None:
         """Called first in a transaction that writes; a database without row locks locks here."""

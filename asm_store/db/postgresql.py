@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import ClassVar, cast
 
 from .base import BaseOperations, Failure
+from .channels import Channel
 
 
 class PostgreSQLOperations(BaseOperations):
@@ -22,6 +23,21 @@ class PostgreSQLOperations(BaseOperations):
     stateless: ClassVar = ("OperationalError", "InterfaceError", "ConnectionTimeout")
 
     passing: ClassVar = ("starting up", "shutting down", "too many", "recovery", "terminating")
+
+    @property
+    def supports_notifications(self) -> bool:  # type: ignore[override]
+        """Not with psycopg2, whose users poll."""
+        return cast(str, self.connection.Database.__name__) == "psycopg"  # type: ignore[attr-defined]
+
+    def open_channel(self, name: str) -> Channel:
+        return Channel(self.connection, name)
+
+    def is_behind_pooler(self) -> bool:
+        """A pooler makes up the number of the process that it tells its client."""
+        if not self.supports_notifications:
+            return False
+        number = self.scalar("SELECT pg_backend_pid()")
+        return bool(number != self.connection.connection.info.backend_pid)
 
     @contextmanager
     def planned_anew(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from ..backends.reading import PAGE_BYTES, Progress
 from ..events.sanitizing import ENCODER
 from ..exceptions import ValidationError
 from ..fields import clean_id
+from ..waiting import drive
 from . import answers
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def read_page(store: BaseSessionStore, wanted: EventFilter) -> Page:
     latest = progress.latest_sequence
     found: list[tuple[int, bytes]] = []
     size = 0
-    for lines in store._line_pages(replace(wanted, before=latest + 1)):
-        found += lines
-        size += sum(len(line) for _number, line in lines)
+    for number, line in drive(store._line_pages(replace(wanted, before=latest + 1), list)):
+        found.append((number, line))
+        size += len(line)
         if size >= PAGE_BYTES:
             break
     is_cut = size >= PAGE_BYTES or len(found) == wanted.limit

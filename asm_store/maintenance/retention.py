@@ -19,6 +19,7 @@ from ..contents import ContentError
 from ..expressions import OneOf
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
+from ..waiting import tell
 from .archive import Fingerprint, fingerprints
 from .locking import lock_counters, lock_sessions
 from .orphans import clear_session, discard_artifacts, remove
@@ -51,6 +52,8 @@ def _mark(work: Work, ids: list[str]) -> int:
     lock_sessions(work.using, ids)
     still_due = list(expired(work).filter(OneOf("pk", ids)).values_list("pk", flat=True))
     sessions = Session.objects.using(work.using)
+    wake = partial(tell, work.using, dict.fromkeys(still_due, 0))
+    transaction.on_commit(wake, using=work.using, robust=True)
     return sessions.filter(OneOf("pk", still_due)).update(deleted_at=work.now)
 
 
@@ -185,6 +188,7 @@ def _tell_after_commit(work: Work, session_ids: list[str]) -> None:
     store = DatabaseSessionStore(using=work.using)
 
     def send() -> None:
+        tell(work.using, dict.fromkeys(session_ids, 0))
         for pk in session_ids:
             signals.session_deleted.send_robust(type(store), store=store, session_id=pk)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -65,13 +64,14 @@ class Following:
             if not self._options["wait"]:
                 raise
         self._say(f"Waiting for the session {session_id}.")
-        polling = Polling(None)
-        while True:
-            time.sleep(polling.pause().seconds)
-            try:
-                return self._store.get_session(session_id)
-            except SessionNotFound:
-                continue
+        with self._store._watch(session_id) as watch:
+            polling = Polling(None, watch)
+            while True:
+                watch.sleep(polling.pause().seconds)
+                try:
+                    return self._store.get_session(session_id)
+                except SessionNotFound:
+                    continue
 
     def _newest(self) -> Session:
         for statuses, what in ((GOING_ON, "the newest that is going on"), (None, "the newest")):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from unittest import mock
 
 from django.db import connections
 
 from ...backends.base import BaseSessionStore
 from ...exceptions import InvalidEventType, SessionNotFound, ValidationError
 from ...models import Event, Session
+from ...waiting import polling
 from ..factories import make_event, make_run
 from .base import ContractCase, ids, needs, numbers, states
 from .interleavings import Interruption
@@ -25,6 +27,11 @@ BAD_SECONDS: tuple[Any, ...] = (
 PROBED = ("_get_events", "_get_event_lines", "_get_progress")
 # More than one query of a follower reads.
 MANY = 450
+
+
+def often() -> AbstractContextManager[Any]:
+    """Those who wait look soon and again, even where they would be woken."""
+    return mock.patch.object(polling, "HEARD_PAUSE", polling.SHORTEST_PAUSE)
 
 
 def before_look(store: BaseSessionStore, number: int, action: Callable[[], Any]) -> None:
@@ -117,7 +124,7 @@ class Streams(ContractCase):
             session, store = self.add_session(), self.make_store()
             event = make_event(session)
             before_look(store, look, lambda: self.store.append_event(event))  # noqa: B023
-            with self.subTest(look=look), self.quickly():
+            with self.subTest(look=look), self.quickly(), often():
                 found = store.get_events(session.pk, wait_timeout=SECONDS)
                 self.assertEqual(ids(found), [event.pk])
 
@@ -209,7 +216,7 @@ class Streams(ContractCase):
                 look,
                 lambda: self.complete(session, make_event(session), make_event(session)),  # noqa: B023
             )
-            with self.subTest(look=look), self.quickly():
+            with self.subTest(look=look), self.quickly(), often():
                 found = store.stream_events(session.pk, idle_timeout=SECONDS)
                 self.assertEqual(numbers(found), [1, 2, 3])
 
@@ -224,7 +231,7 @@ class Streams(ContractCase):
                 lambda: self.complete(session, make_event(session), make_event(session))  # noqa: B023
             )
             interruption = Interruption(worker, position)
-            with connections[str(self.database)].execute_wrapper(interruption):
+            with connections[str(self.database)].execute_wrapper(interruption), often():
                 found = self.streamed(session, idle_timeout=SECONDS)
             worker.result()
             self.assertEqual(found, [1, 2, 3], f"it came before statement {position}")
@@ -235,7 +242,7 @@ class Streams(ContractCase):
             self.append(session)
             last = [make_event(session), make_event(session, type="run_completed")]
             before_look(store, look, lambda: self.complete(session, *last))  # noqa: B023
-            with self.subTest(look=look), self.quickly():
+            with self.subTest(look=look), self.quickly(), often():
                 found = store.stream_events(session.pk, type="run_completed", idle_timeout=SECONDS)
                 self.assertEqual(numbers(found), [3])
 

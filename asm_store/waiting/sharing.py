@@ -1,0 +1,60 @@
+"""What many tasks ask at the same time is read once.
+
+An answer serves whoever was caused to ask before its reading began: it is as new as his own
+would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+
+from .watching import Watch
+
+# Seconds for which an answer is kept: those who wait are woken together.
+KEPT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    began: float
+    answer: asyncio.Task[Any]
+
+
+# A task belongs to its event loop.
+_readings: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Reading]] = (
+    WeakKeyDictionary()
+)
+
+
+async def read_once(key: Hashable, read: Callable[[], Any], watch: Watch) -> Any:
+    """The answer of `read()`, or that of another who asked for `key` and is as new.
+
+    What is read next for the watch is as new as this.
+    """
+    loop = asyncio.get_running_loop()
+    key = watch.hub, key
+    readings = _readings.setdefault(loop, {})
+    reading = readings.get(key)
+    if reading is None or reading.began < watch.since:
+        reading = Reading(time.monotonic(), loop.create_task(_read(read)))
+        readings[key] = reading
+        loop.call_later(KEPT, _forget, readings, key, reading)
+    watch.since = reading.began
+    # Whoever asked first may be cancelled; the others still wait.
+    return await asyncio.shield(reading.answer)
+
+
+def _read(read: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+    return sync_to_async(read)()
+
+
+def _forget(readings: dict[Hashable, Reading], key: Hashable, reading: Reading) -> None:
+    if readings.get(key) is reading:
+        del readings[key]

@@ -88,8 +88,9 @@ class Record(models.Model):
     def copied(self) -> Self:
         """A copy of a stored record whose holder may change it."""
         copy = self._copy()
-        for name in copy.__dict__:
-            copy.__dict__[name] = deepcopy(copy.__dict__[name])
+        for name, value in copy.__dict__.items():
+            if isinstance(value, dict | list):  # nothing else in a column can be changed
+                copy.__dict__[name] = deepcopy(value)
         copy._state.adding, copy._state.db = self._state.adding, self._state.db
         return copy
 

@@ -22,6 +22,8 @@ from .plan import Sizes, alias_of
 
 ALIAS = alias_of("postgresql", "recommended")
 PATIENCE = 120
+# Seconds until all have looked, as they do when listening begins.
+QUIET = 3
 # Readers, sessions, seconds between two appends.
 CROWDS = {
     "1 reader": (1, 1, 0.01),
@@ -115,6 +117,7 @@ async def _follow(
     tasks = [asyncio.create_task(follow(ids[n % len(ids)])) for n in range(readers)]
     while not (hub.is_listening and hub.count == readers):
         await asyncio.sleep(0.05)
+    await asyncio.sleep(QUIET)
     loop = asyncio.get_running_loop()
     sent = await loop.run_in_executor(pool, _append_paced, ids, count, pause)
     for session_id in ids:

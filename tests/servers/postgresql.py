@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -45,6 +46,29 @@ def find_or_start(processes: Processes) -> Server:
         return reached(Server.from_url(url, origin=_VARIABLE, port=5432), _connect)
     account = Account.unprivileged("postgres")
     return _started(_programs(processes, account), processes, account)
+
+
+class OwnServer:
+    """A server that a test starts for itself, and restarts on its port."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._account = Account.unprivileged("postgres")
+        self._programs = _programs(processes, self._account)
+        self.server = _started(self._programs, processes, self._account)
+
+    def restart(self, how: signal.Signals) -> None:
+        """SIGINT drops its clients, SIGQUIT is a crash: what they had committed is there after it.
+
+        https://www.postgresql.org/docs/current/server-shutdown.html
+        """
+        assert self.server.pid is not None
+        self._processes.stop(self.server.pid, how)
+        command = _command(
+            self._programs, self._processes.directory / "postgresql", self.server.port
+        )
+        pid = self._processes.start(command, self._account, partial(_connect, self.server))
+        self.server = replace(self.server, pid=pid)
 
 
 def _connect(server: Server) -> None:

@@ -116,6 +116,13 @@ class Processes:
         _wait_until_ready(process, log, connect)
         return process.pid
 
+    def stop(self, pid: int, how: signal.Signals) -> None:
+        """Stop a server before all others, and wait for its end."""
+        [process] = [each for each in self._running if each.pid == pid]
+        self._running.remove(process)
+        process.send_signal(how)
+        _wait_or_kill(process)
+
     def _surroundings(self, account: Account) -> dict[str, Any]:
         # Neither our working directory nor our locale need exist for the server's user.
         environment = {**os.environ, "LC_ALL": "C", "HOME": str(self.directory)}

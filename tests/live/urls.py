@@ -24,6 +24,12 @@ def views(alias: str) -> list[object]:
             "<path:session_id>/beating/",
             SessionStreamView.as_view(store=store, heartbeat_seconds=0.01),
         ),
+        path(
+            "<path:session_id>/quiet/",
+            SessionStreamView.as_view(
+                store=store, heartbeat_seconds=3_600, permission_seconds=3_600
+            ),
+        ),
         path("<path:session_id>/hasty/", HastyStreamView.as_view(store=store)),
     ]
 

@@ -54,6 +54,12 @@ FILL_EVENTS = """
         CASE WHEN n %% 100 = 0 THEN 'call_' || n %% 1000 END
     FROM generate_series(1, %s) AS n
 """
+FILL_COUNTERS = """
+    INSERT INTO asm_session_sequences (session_id, last_sequence, updated_at)
+    SELECT 'ses_' || lpad(n::text, 8, '0'), n, '2026-03-01'
+    FROM generate_series(1, %s) AS n
+"""
+TABLES = "asm_sessions, asm_runs, asm_events, asm_session_sequences"
 
 
 def execute(using: str, sql: str, *parameters: Any) -> None:
@@ -62,9 +68,9 @@ def execute(using: str, sql: str, *parameters: Any) -> None:
 
 
 def fill(using: str) -> None:
-    for sql in (FILL_SESSIONS, FILL_RUNS, FILL_EVENTS):
+    for sql in (FILL_SESSIONS, FILL_RUNS, FILL_EVENTS, FILL_COUNTERS):
         execute(using, sql, SESSIONS)
-    execute(using, "ANALYZE asm_sessions, asm_runs, asm_events")
+    execute(using, f"ANALYZE {TABLES}")
 
 
 @dataclass(frozen=True, slots=True)

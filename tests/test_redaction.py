@@ -314,6 +314,25 @@ def test_metadata_too_and_counts_add_up(store: BaseSessionStore, settings: Any) 
     assert store.append_event_with_sequence(copy).metadata == stored.metadata
 
 
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_was_stored_is_stored_again_as_it_is(kind: str, settings: Any) -> None:
+    """The counts too, whatever the name of the kind."""
+    settings.ASM_STORE_REDACTION = True
+    store = InMemorySessionStore()
+    session = store.save_session(make_session())
+    stored = store.append_event_with_sequence(make_event(session, data={"content": PLANTED[kind]}))
+    assert stored.metadata["_redacted"]
+    again = make_event(session, data=stored.data, metadata=stored.metadata)
+    assert store.append_event_with_sequence(again).metadata == stored.metadata
+    imported = make_event(session, metadata={"original": stored.metadata})
+    assert store.append_event_with_sequence(imported).metadata == {"original": stored.metadata}
+
+
+def test_only_counts_are_kept_among_the_counts() -> None:
+    for value in ({"url_password": "p"}, {PLANTED["npm"]: 1}, {"password": 5}, [PLANTED["npm"]]):
+        assert PLACEHOLDER in json.dumps(redacted({"_redacted": value}))
+
+
 def test_an_event_may_be_too_large_when_redacted(settings: Any) -> None:
     settings.ASM_STORE_REDACTION = True
     settings.ASM_STORE_MAX_EVENT_BYTES = 100

@@ -12,6 +12,7 @@ from typing import Any
 
 from .secrets import (
     SHAPES,
+    TOKENS,
     assigned_in,
     is_password_name,
     is_secret_name,
@@ -23,6 +24,10 @@ from .secrets import (
 PLACEHOLDER = "[REDACTED]"
 # Where the counts are kept, by kind, in the record's metadata.
 REDACTED = "_redacted"
+# What secrets are counted as.
+KINDS = frozenset(
+    {"named", "assignment", "private_key", *(each.kind for each in (*TOKENS, *SHAPES))}
+)
 # No secret is shorter, but for one that is known by its name.
 SHORTEST = 12
 MOST_LOOKS = 8
@@ -93,7 +98,10 @@ class Redactor:
             # An entry of a list may have its name beside it: {"name": ..., "value": ...}.
             called = label if name == "value" and isinstance(label, str) else name
             is_secret = is_secret_name(called) and not (name == "token" and "logprob" in value)
-            redacted[unique] = self._secret(item, called) if is_secret else self.redact(item)
+            if name == REDACTED and _are_counts(item):
+                redacted[unique] = item  # the kind "url_password" is no password's name
+            else:
+                redacted[unique] = self._secret(item, called) if is_secret else self.redact(item)
         return redacted
 
     def _secret(self, value: Any, name: str) -> Any:
@@ -117,3 +125,9 @@ class Redactor:
 
 def _placeholder(match: re.Match[str]) -> str:
     return (match.groupdict().get("kept") or "") + PLACEHOLDER
+
+
+def _are_counts(value: Any) -> bool:
+    """Whether an earlier look has left `value` in the metadata."""
+    is_of_kinds = isinstance(value, dict) and value.keys() <= KINDS
+    return is_of_kinds and all(type(count) is int for count in value.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from .conversations import Call, Called, Item, Said, text_of
@@ -65,6 +66,8 @@ class CompletionAnswer(Answer):
         if chunk.usage is not None:
             self._count(chunk.usage)
         for choice in chunk.choices:
+            if choice.index:
+                continue  # of several answers, which `options` may ask for, the first counts
             if choice.delta is not None:
                 yield from self._take_delta(choice.delta)
             if choice.finish_reason:
@@ -82,11 +85,11 @@ class CompletionAnswer(Answer):
             yield from self.add_text(text)
 
     def _finish(self, reason: str) -> None:
+        """Some servers say it twice, or have more to tell after it: the first reason stays."""
+        self.stop_reason = "refusal" if self._is_refusal else self.stop_reason or reason
         self.is_whole = True
-        self.stop_reason = "refusal" if self._is_refusal else reason
-        self.calls = [self._calls[index] for index in sorted(self._calls)]
-        for call in self.calls:
-            call.input = _arguments(call.input)
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        self.calls = [replace(call, input=_arguments(call.input)) for call in calls]
 
     def _count(self, usage: Any) -> None:
         """Theirs count cached tokens among the others."""

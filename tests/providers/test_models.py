@@ -193,6 +193,34 @@ def test_a_server_that_only_speaks_like_it(wire: OpenAIWire, api: ApiServer) -> 
     assert result.token_usage == wire.usage  # of the other answer
 
 
+@only_openai
+def test_an_end_that_is_told_twice(wire: OpenAIWire, api: ApiServer) -> None:
+    *pieces, end, usage, done = wire.calls(("c1", "look", {"city": "Oslo"})).pieces
+    again = end.replace(b'"tool_calls"}', b'"stop"}')
+    api.replies = [Reply([*pieces, end, again, usage, done]), wire.said("Rain.")]
+    result = run(wire, api, tools=[look])
+    assert result.output == {"content": "Rain."}
+    ends = [event.data for event in result.events if event.type == "turn_completed"]
+    assert [end["stop_reason"] for end in ends] == ["tool_calls", "stop"]
+    assert wire.turns(api.requests[1])[1:] == [
+        ("call", "c1", "look", {"city": "Oslo"}),
+        ("result", "c1", "rain in Oslo"),
+    ]
+
+
+@only_openai
+def test_of_several_answers_the_first_counts(wire: OpenAIWire, api: ApiServer) -> None:
+    *pieces, usage, done = wire.calls(("c1", "look", {"city": "Oslo"}), texts=["Hm."]).pieces
+    other = [piece.replace(b'[{"index": 0', b'[{"index": 1', 1) for piece in pieces]
+    api.replies = [Reply([*pieces, *other, usage, done]), wire.said("Rain.")]
+    run(wire, api, tools=[look], options={"n": 2})
+    assert wire.turns(api.requests[1])[1:] == [
+        ("assistant", "Hm."),
+        ("call", "c1", "look", {"city": "Oslo"}),
+        ("result", "c1", "rain in Oslo"),
+    ]
+
+
 def test_reasoning_is_noted(wire: Wire, api: ApiServer) -> None:
     """It is among the tokens of the output: not counted twice."""
     api.replies = [wire.said("Hi.")]

@@ -51,13 +51,16 @@ class OpenAIProvider(ToolLoopProvider):
 
 
 class CompletionAnswer(Answer):
-    """Put together of chunks: a call comes in pieces, which its index keeps together."""
+    """Put together of chunks: a call comes in pieces, which its index keeps together.
+
+    Some servers give all calls the same index, or none: then a new id begins another.
+    """
 
     BAD_ENDS = {"length": "max_tokens", "content_filter": "refusal", "refusal": "refusal"}
 
     def __init__(self, model: str) -> None:
         super().__init__(model)
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int, list[Call]] = {}
         self._is_refusal = False
 
     def take(self, chunk: Any) -> Iterator[Yield]:
@@ -75,20 +78,30 @@ class CompletionAnswer(Answer):
 
     def _take_delta(self, delta: Any) -> Iterator[Yield]:
         for part in delta.tool_calls or ():
-            call = self._calls.setdefault(part.index, Call(f"call_{part.index}", "", ""))
-            call.id = part.id or call.id
-            if part.function is not None:
-                call.name += part.function.name or ""
-                call.input += part.function.arguments or ""
+            name = (part.function and part.function.name) or ""
+            call = self._call_of(part.index or 0, part.id or "", name)
+            # One that is repeated with each piece is whole.
+            call.name += name if name != call.name else ""
+            call.input += (part.function and part.function.arguments) or ""
         if text := delta.content or delta.refusal:
             self._is_refusal |= not delta.content
             yield from self.add_text(text)
+
+    def _call_of(self, index: int, id: str, name: str) -> Call:
+        """The call that a piece belongs to; an id without a name is new with each piece of some."""
+        calls = self._calls.setdefault(index, [])
+        unnamed = f"call_{index}"
+        if not calls or (id and name and calls[-1].id not in (id, unnamed)):
+            calls.append(Call(id or unnamed, "", ""))
+        call = calls[-1]
+        call.id = id if call.id == unnamed and id else call.id
+        return call
 
     def _finish(self, reason: str) -> None:
         """Some servers say it twice, or have more to tell after it: the first reason stays."""
         self.stop_reason = "refusal" if self._is_refusal else self.stop_reason or reason
         self.is_whole = True
-        calls = [self._calls[index] for index in sorted(self._calls)]
+        calls = [call for index in sorted(self._calls) for call in self._calls[index]]
         self.calls = [replace(call, input=_arguments(call.input)) for call in calls]
 
     def _count(self, usage: Any) -> None:

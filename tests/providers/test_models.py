@@ -194,6 +194,49 @@ def test_a_server_that_only_speaks_like_it(wire: OpenAIWire, api: ApiServer) -> 
 
 
 @only_openai
+@pytest.mark.parametrize("index", [b"0", b"null"])
+def test_calls_that_share_an_index(wire: OpenAIWire, api: ApiServer, index: bytes) -> None:
+    calls = [("c1", "look", {"city": "Oslo"}), ("c2", "look", {"city": "Rome"})]
+    pieces = [
+        piece.replace(b'"tool_calls": [{"index": %d' % own, b'"tool_calls": [{"index": ' + index)
+        for own in (0, 1)
+        for piece in wire.calls(*calls).pieces
+        if b'"tool_calls": [{"index": %d' % own in piece
+    ]
+    *_calls, end, usage, done = wire.calls(*calls).pieces
+    api.replies = [Reply([*pieces, end, usage, done]), wire.said("Rain.")]
+    run(wire, api, tools=[look])
+    assert wire.turns(api.requests[1])[1:] == [
+        ("call", "c1", "look", {"city": "Oslo"}),
+        ("call", "c2", "look", {"city": "Rome"}),
+        ("result", "c1", "rain in Oslo"),
+        ("result", "c2", "rain in Rome"),
+    ]
+
+
+@only_openai
+def test_a_name_that_comes_with_each_piece(wire: OpenAIWire, api: ApiServer) -> None:
+    pieces = [
+        piece.replace(b'"function": {"arguments"', b'"function": {"name": "look", "arguments"')
+        for piece in wire.calls(("c1", "look", {"city": "Oslo"})).pieces
+    ]
+    api.replies = [Reply(pieces), wire.said("Rain.")]
+    run(wire, api, tools=[look])
+    assert wire.turns(api.requests[1])[1] == ("call", "c1", "look", {"city": "Oslo"})
+
+
+@only_openai
+def test_an_id_that_is_new_with_each_piece(wire: OpenAIWire, api: ApiServer) -> None:
+    pieces = [
+        piece.replace(b'"function": {"arguments"', b'"id": "x%d", "function": {"arguments"' % place)
+        for place, piece in enumerate(wire.calls(("c1", "look", {"city": "Oslo"})).pieces)
+    ]
+    api.replies = [Reply(pieces), wire.said("Rain.")]
+    run(wire, api, tools=[look])
+    assert wire.turns(api.requests[1])[1] == ("call", "c1", "look", {"city": "Oslo"})
+
+
+@only_openai
 def test_an_end_that_is_told_twice(wire: OpenAIWire, api: ApiServer) -> None:
     *pieces, end, usage, done = wire.calls(("c1", "look", {"city": "Oslo"})).pieces
     again = end.replace(b'"tool_calls"}', b'"stop"}')

@@ -63,7 +63,12 @@ class AnthropicProvider(ToolLoopProvider):
         return MessageAnswer(self.model)
 
     def _continue(self, messages: list[Any], answer: MessageAnswer) -> None:
-        _add(messages, "assistant", answer.blocks)
+        inputs = {call.id: _call(call)["input"] for call in answer.calls}
+        blocks = [
+            {**block, "input": inputs[block["id"]]} if block["type"] == "tool_use" else block
+            for block in answer.blocks
+        ]
+        _add(messages, "assistant", blocks)
         _add(messages, "user", [_result(call) for call in answer.calls])
 
 

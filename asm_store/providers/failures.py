@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+# An error's text may be as long as what a provider was sent: so much of it is told.
+MAX_MESSAGE = 10_000
 # What APIs call their errors, in the body of a response or in a stream.
 _NAMED = {
     "authentication_error": "authentication",

@@ -121,9 +121,13 @@ class CompletionAnswer(Answer):
 def _arguments(text: str) -> Any:
     """As JSON; a text that is none is for the tool to refuse."""
     try:
-        return json.loads(text or "{}")
-    except ValueError:
+        return json.loads(text or "{}", parse_constant=_refuse)
+    except (ValueError, RecursionError):
         return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _messages(items: list[Item]) -> list[dict[str, Any]]:

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .. import conf
+from ..events.sanitizing import Sanitizer
 from ..events.types import EventType
+from ..exceptions import ValidationError
 from .base import BaseProvider
 from .conversations import Call, Item, conversation
-from .failures import IncompleteAnswer, error_data
+from .failures import MAX_MESSAGE, IncompleteAnswer, error_data
 from .feeds import LoopIterator
 from .tools import Tool
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from ..transcripts import Transcript
 
 Yield: TypeAlias = dict[str, Any]
+
+# What the event of a call has beside its names and its input or output, at most.
+ROOM_BYTES = 200
 
 
 def made(type: EventType, metadata: Mapping[str, Any] | None = None, /, **data: Any) -> Yield:
@@ -191,7 +197,8 @@ class ToolLoopProvider(BaseProvider):
             yield event
         answer.check()
         for call in answer.calls if turn < self.max_turns else ():
-            yield made(EventType.TOOL_CALL_STARTED, **_named(call), tool_input=call.input)
+            given = _keep_storable(call)
+            yield made(EventType.TOOL_CALL_STARTED, **_named(call), tool_input=given)
             yield await self._call(call)
 
     async def _listen(
@@ -217,12 +224,15 @@ class ToolLoopProvider(BaseProvider):
         try:
             if call.name not in self.tools:
                 raise LookupError(f"there is no tool {call.name!a}")
-            call.answer(await self.tools[call.name].call(call.input))
+            output = await self.tools[call.name].call(call.input)
+            call.answer(_storable(call, output))
         except Exception as error:
-            text = "".join(traceback.format_exception_only(error)).strip()
+            text = Sanitizer(0).text("".join(traceback.format_exception_only(error)).strip())
+            text = text[:MAX_MESSAGE]
             call.answer(text, is_error=True)
             return made(EventType.TOOL_CALL_FAILED, **_named(call), error_message=text)
-        return made(EventType.TOOL_CALL_COMPLETED, **_named(call), tool_output=call.output)
+        # As it came: what is replaced in it is counted when it is stored.
+        return made(EventType.TOOL_CALL_COMPLETED, **_named(call), tool_output=output)
 
 
 def _load(name: str) -> Any:
@@ -239,6 +249,26 @@ def _is_async_client(client: Any) -> bool:
 
 def _named(call: Call) -> dict[str, str]:
     return {"tool_name": call.name, "tool_call_id": call.id}
+
+
+def _storable(call: Call, value: Any) -> Any:
+    """`value` as the call's event has it; `ValidationError` when no event can."""
+    # The event is a little larger than what the tool gave.
+    sanitizer = Sanitizer(conf.max_event_bytes() - ROOM_BYTES)
+    return sanitizer.json({**_named(call), "value": value})["value"]
+
+
+def _keep_storable(call: Call) -> Any:
+    """The input as its event tells of it; the call keeps it as it will be stored.
+
+    Of what no event can hold it is a text, which no tool takes.
+    """
+    given = call.input
+    try:
+        call.input = _storable(call, given)
+    except ValidationError:
+        given = call.input = Sanitizer(0).text(json.dumps(given))[:MAX_MESSAGE]
+    return given
 
 
 def _completed(answer: Answer) -> Yield:

@@ -14,11 +14,10 @@ from ..events.validation import WARNINGS, warnings_for
 from ..exceptions import InvalidStatus
 from ..fields import clean_id
 from ..models import Event, Run, Session
+from ..providers.failures import MAX_MESSAGE
 
 T = TypeVar("T")
 
-# An error's text may be as long as what a provider was sent.
-MAX_MESSAGE = 10_000
 UNENDED = (Run.Status.PENDING, Run.Status.RUNNING)
 
 

@@ -169,6 +169,80 @@ def test_a_tool_that_fails_is_told_to_the_model(
     assert api.requests[-1]["messages"][-1]["content"]
 
 
+def nan() -> float:
+    return float("nan")
+
+
+def huge() -> str:
+    return "x" * 9_000_000
+
+
+def nearly_huge() -> str:
+    return "x" * (8 * 1024 * 1024 - 50)
+
+
+def lengthy() -> None:
+    raise ValueError("x" * 9_000_000 + "\ud800")
+
+
+def broken() -> None:
+    raise ValueError("half of a pair: \ud800")
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        (nan, "nan"),
+        (huge, "larger than"),
+        (nearly_huge, "larger than"),
+        (lengthy, "ValueError: xxx"),
+        (broken, "half of a pair: \ufffd"),
+    ],
+)
+def test_what_no_event_can_hold_is_a_failure_of_the_tool(
+    wire: Wire, api: ApiServer, tool: Any, message: str
+) -> None:
+    store = InMemorySessionStore()
+    api.replies = [wire.calls(("c1", tool.__name__, {})), wire.said("Then not.")]
+    result = SessionManager(store, wire.provider(api, tools=[tool])).run_once("Hello")
+    assert result.output == {"content": "Then not."}
+    [failed] = data_of(store, result.session_id, "tool_call_failed")
+    assert message in failed["error_message"]
+    assert len(failed["error_message"]) <= 10_000
+    assert wire.turns(api.requests[-1])[-1] == ("result", "c1", failed["error_message"])
+
+
+def half() -> str:
+    return "half of a pair: \ud800"
+
+
+def test_what_is_replaced_in_a_result_is_told_the_model_as_it_is_stored(
+    wire: Wire, api: ApiServer
+) -> None:
+    store = InMemorySessionStore()
+    api.replies = [wire.calls(("c1", "half", {})), wire.said("Seen.")]
+    result = SessionManager(store, wire.provider(api, tools=[half])).run_once("Hello")
+    assert result.output == {"content": "Seen."}
+    [event] = store.get_events(result.session_id, type="tool_call_completed")
+    assert event.data["tool_output"] == "half of a pair: \ufffd"
+    assert event.metadata["_sanitized"] == {"nul": 0, "surrogate": 1}
+    assert wire.turns(api.requests[-1])[-1] == ("result", "c1", "half of a pair: \ufffd")
+
+
+@pytest.mark.parametrize("city", ["NaN", "-Infinity", "1e400", "[" * 200 + "]" * 200])
+def test_arguments_that_no_event_can_hold_are_a_failure(
+    wire: Wire, api: ApiServer, city: str
+) -> None:
+    store = InMemorySessionStore()
+    given = wire.calls(("c1", "time_in", {"city": 0.123456}))
+    odd = wire.with_arguments(given, '{"city": 0.123456}', f'{{"city": {city}}}')
+    api.replies = [odd, wire.said("Then not.")]
+    result = SessionManager(store, wire.provider(api, tools=[time_in])).run_once("Hello")
+    assert result.output == {"content": "Then not."}
+    [failed] = data_of(store, result.session_id, "tool_call_failed")
+    assert "no JSON object" in failed["error_message"]
+
+
 def test_a_tool_with_a_schema_of_its_own(wire: Wire, api: ApiServer) -> None:
     given: list[Any] = []
     tool = Tool(lambda **arguments: given.append(arguments), "look", "Looks.", SCHEMA)

@@ -45,6 +45,14 @@ class Wire(ABC):
     def calls(self, *calls: Call, texts: Sequence[str] = ()) -> Reply:
         return Reply(self.pieces(texts, calls, "calls"))
 
+    def with_arguments(self, reply: Reply, old: str, new: str) -> Reply:
+        """`reply` with other arguments of its call, which may be no JSON."""
+        pieces = reply.pieces
+        for before, after in zip(cut(old), (new, ""), strict=True):
+            was, now = json.dumps(before).encode(), json.dumps(after).encode()
+            pieces = [piece.replace(was, now) for piece in pieces]
+        return Reply(pieces)
+
     def beginning(self, *texts: str) -> list[bytes]:
         """An answer that goes on."""
         return self.pieces(texts, end="")

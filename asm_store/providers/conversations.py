@@ -127,7 +127,12 @@ def _make_ids_unique(calls: Iterable[Call]) -> None:
         if call.id in seen or not _CALL_ID.fullmatch(call.id):
             call.id = f"call_{number}_{len(seen)}"
         seen.add(call.id)
-        call.name = _NOT_IN_A_NAME.sub("_", call.name)[:MAX_NAME]
+        call.name = tool_name(call.name)
+
+
+def tool_name(name: str) -> str:
+    """`name` as APIs take it: a model may have made it up."""
+    return _NOT_IN_A_NAME.sub("_", name)[:MAX_NAME] or "_"
 
 
 def text_of(content: Any) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from .conversations import Call, Called, Item, Said, text_of
+from .conversations import Call, Called, Item, Said, text_of, tool_name
 from .tool_loop import Answer, ToolLoopProvider, Yield, count_in, output_text
 
 __all__ = ["OpenAIProvider"]
@@ -156,9 +156,10 @@ def _add_calls(messages: list[dict[str, Any]], calls: list[Call]) -> None:
 
 
 def _call(call: Call) -> dict[str, Any]:
-    value = call.input if isinstance(call.input, str) else json.dumps(call.input)
+    # Servers refuse what is no JSON object.
+    value = call.input if isinstance(call.input, dict) else {"input": call.input}
     return {
         "id": call.id,
         "type": "function",
-        "function": {"name": call.name, "arguments": value},
+        "function": {"name": tool_name(call.name), "arguments": json.dumps(value)},
     }

@@ -172,7 +172,8 @@ def test_a_call_whose_arguments_are_no_json(wire: OpenAIWire, api: ApiServer) ->
     result = run(wire, api, tools=[look])
     [failed] = [event for event in result.events if event.type == "tool_call_failed"]
     assert "no JSON object" in failed.data["error_message"]
-    assert api.requests[1]["messages"][-2]["tool_calls"][0]["function"]["arguments"]
+    _user, call, _result = wire.turns(api.requests[1])
+    assert call == ("call", "c1", "look", {"input": '{"city": "Oslo\\"}'})
 
 
 @only_openai
@@ -234,6 +235,20 @@ def test_an_id_that_is_new_with_each_piece(wire: OpenAIWire, api: ApiServer) -> 
     api.replies = [Reply(pieces), wire.said("Rain.")]
     run(wire, api, tools=[look])
     assert wire.turns(api.requests[1])[1] == ("call", "c1", "look", {"city": "Oslo"})
+
+
+@only_openai
+@pytest.mark.parametrize(
+    ("name", "sent"), [("look out!", "look_out_"), ("l" * 99, "l" * 64), ("", "_")]
+)
+def test_a_name_that_the_model_made_up(
+    wire: OpenAIWire, api: ApiServer, name: str, sent: str
+) -> None:
+    """The API would refuse it when it is sent back."""
+    api.replies = [wire.calls(("c1", name, {})), wire.said("Then not.")]
+    result = run(wire, api, tools=[look])
+    assert result.output == {"content": "Then not."}
+    assert wire.turns(api.requests[1])[1] == ("call", "c1", sent, {})
 
 
 @only_openai

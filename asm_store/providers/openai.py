@@ -68,7 +68,7 @@ class CompletionAnswer(Answer):
             yield from self.begin(chunk.id, chunk.model)
         if chunk.usage is not None:
             self._count(chunk.usage)
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             if choice.index:
                 continue  # of several answers, which `options` may ask for, the first counts
             if choice.delta is not None:
@@ -109,8 +109,8 @@ class CompletionAnswer(Answer):
         cached = count_in(usage.prompt_tokens_details, "cached_tokens")
         written = count_in(usage.prompt_tokens_details, "cache_write_tokens")
         self.usage = {
-            "input_tokens": max(0, usage.prompt_tokens - cached - written),
-            "output_tokens": usage.completion_tokens,
+            "input_tokens": max(0, (usage.prompt_tokens or 0) - cached - written),
+            "output_tokens": usage.completion_tokens or 0,
             "cache_read_tokens": cached,
             "cache_creation_tokens": written,
         }

@@ -128,8 +128,12 @@ class ToolLoopProvider(BaseProvider):
         self._client = getattr(sdk, self.CLIENT) if client is None else client
         if not callable(self._client) and not _is_async_client(client):
             raise TypeError(f"client: expected a function that makes one, or {self.CLIENT}().")
-        made = [tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools]
-        self.tools = {tool.name: tool for tool in made}
+        self.tools: dict[str, Tool] = {}
+        for each in tools:
+            tool = each if isinstance(each, Tool) else Tool.of(each)
+            if tool.name in self.tools:
+                raise ValueError(f"there are two tools named {tool.name!r}")
+            self.tools[tool.name] = tool
 
     @abstractmethod
     def _request(self, items: list[Item]) -> dict[str, Any]:

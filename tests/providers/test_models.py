@@ -79,6 +79,11 @@ def test_a_subclass_has_a_name_of_its_own(wire: Wire, api: ApiServer) -> None:
     assert only(store)[1].provider == "mine"
 
 
+def test_two_tools_have_two_names(wire: Wire, api: ApiServer) -> None:
+    with pytest.raises(ValueError, match="two tools named 'look'"):
+        wire.provider(api, tools=[look, Tool(print, "look", "", {"type": "object"})])
+
+
 def test_the_schema_of_a_function(wire: Wire) -> None:
     tool = Tool.of(look)
     assert (tool.name, tool.description) == ("look", "Looks out of the window.")
@@ -249,6 +254,16 @@ def test_a_name_that_the_model_made_up(
     result = run(wire, api, tools=[look])
     assert result.output == {"content": "Then not."}
     assert wire.turns(api.requests[1])[1] == ("call", "c1", sent, {})
+
+
+@only_openai
+def test_null_is_nothing(wire: OpenAIWire, api: ApiServer) -> None:
+    *pieces, _usage, done = wire.said("Hi.").pieces
+    counts = {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
+    api.replies = [Reply([*pieces, wire.chunk(choices=None, usage=counts), done])]
+    result = run(wire, api)
+    assert result.output == {"content": "Hi."}
+    assert set(result.token_usage.values()) == {0}
 
 
 @only_openai

@@ -14,6 +14,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
 # A producer may be so many values ahead of who takes them.
@@ -52,6 +53,8 @@ class ThreadFeed:
         self._is_stopped = False
         self._thread: threading.Thread | None = None
         self._tell: Callable[[], Any] = lambda: None
+        # The ORM's thread for async code in it: who waits here may keep the caller's busy.
+        self._orm = ThreadSensitiveContext()
 
     def get(self, seconds: float) -> Arrival | None:
         """The next, waiting so long for it; else None."""
@@ -87,8 +90,9 @@ class ThreadFeed:
 
     def _start(self) -> None:
         if self._thread is None:
-            run = copy_context().run
-            thread = threading.Thread(target=run, args=(self._work,), daemon=True)
+            context = copy_context()
+            context.run(SyncToAsync.thread_sensitive_context.set, self._orm)
+            thread = threading.Thread(target=context.run, args=(self._work,), daemon=True)
             thread.name = "asm_store.provider"
             self._thread = thread
             thread.start()
@@ -99,9 +103,17 @@ class ThreadFeed:
             self._iterate()
         except BaseException as raised:
             error = raised
+        try:
+            self._close_connections()
         finally:
-            connections.close_all()  # this thread's own
-        self._put(Ended(error))
+            self._put(Ended(error))
+
+    def _close_connections(self) -> None:
+        connections.close_all()  # this thread's own
+        executor = SyncToAsync.context_to_thread_executor.pop(self._orm, None)
+        if executor is not None:
+            executor.submit(connections.close_all)
+            executor.shutdown()
 
     def _iterate(self) -> None:
         values = self._make()

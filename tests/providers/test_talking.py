@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
 
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
 from asm_store.exceptions import ProviderError
 from asm_store.pricing import calculate_cost
 from asm_store.providers.tools import Tool
-from asm_store.session_manager import SessionManager
+from asm_store.session_manager import RunResult, SessionManager
+from tests.cases import only_on
 from tests.providers.api_server import ApiServer
 from tests.providers.wires import Wire
 from tests.session_manager.logs import only, types
@@ -241,6 +245,30 @@ def test_arguments_that_no_event_can_hold_are_a_failure(
     assert result.output == {"content": "Then not."}
     [failed] = data_of(store, result.session_id, "tool_call_failed")
     assert "no JSON object" in failed["error_message"]
+
+
+@only_on("default")
+def test_an_async_tool_of_a_sync_view_uses_the_orm(using: str, wire: Wire, api: ApiServer) -> None:
+    """Under ASGI: the view keeps the thread busy in which its request's ORM runs."""
+    used: list[Any] = []
+
+    def connect() -> None:
+        connections[using].ensure_connection()
+        used.append(connections[using])
+
+    async def look() -> str:
+        await sync_to_async(connect)()
+        return "seen"
+
+    api.replies = [wire.calls(("c1", "look", {})), wire.said("Seen.")]
+    manager = SessionManager(InMemorySessionStore(), wire.provider(api, tools=[look]))
+
+    async def request() -> RunResult:
+        async with ThreadSensitiveContext():
+            return await sync_to_async(manager.run_once)("Hello", timeout=10)
+
+    assert asyncio.run(request()).output == {"content": "Seen."}
+    assert [connection.connection for connection in used] == [None]  # closed at the end
 
 
 def test_a_tool_with_a_schema_of_its_own(wire: Wire, api: ApiServer) -> None:

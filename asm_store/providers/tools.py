@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +51,41 @@ class Tool:
         if inspect.iscoroutinefunction(self.function):
             answer = await self.function(**arguments)
         else:
-            answer, error = await asyncio.to_thread(_call, self.function, arguments)
+            answer, error = await _in_thread(self.function, arguments)
             if error is not None:
                 raise error
         return json.loads(json.dumps(answer, cls=DjangoJSONEncoder))
 
 
+async def _in_thread(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """As `asyncio.to_thread`, but no process waits at its end for a function that blocks."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def work() -> None:
+        result = _call(function, arguments)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_settle, outcome, result)
+
+    run = copy_context().run
+    threading.Thread(target=run, args=(work,), name="asm_store.tool", daemon=True).start()
+    return await outcome
+
+
+def _settle(outcome: asyncio.Future[T], result: T) -> None:
+    if not outcome.done():  # it was cancelled meanwhile
+        outcome.set_result(result)
+
+
 def _call(
     function: Callable[..., Any], arguments: Mapping[str, Any]
-) -> tuple[Any, Exception | None]:
+) -> tuple[Any, BaseException | None]:
     """What it returns or raises: no future can hold a StopIteration."""
     try:
         return function(**arguments), None
-    except Exception as error:
+    except BaseException as error:
         return None, error
     finally:
         connections.close_all()  # this thread's own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -269,6 +270,31 @@ def test_an_async_tool_of_a_sync_view_uses_the_orm(using: str, wire: Wire, api: 
 
     assert asyncio.run(request()).output == {"content": "Seen."}
     assert [connection.connection for connection in used] == [None]  # closed at the end
+
+
+def test_no_process_waits_at_its_end_for_a_tool(wire: Wire, api: ApiServer, run_once: Any) -> None:
+    """A thread that is no daemon is waited for, however long it blocks."""
+
+    def look() -> bool:
+        return threading.current_thread().daemon
+
+    api.replies = [wire.calls(("c1", "look", {})), wire.said("Seen.")]
+    run_once(SessionManager(InMemorySessionStore(), wire.provider(api, tools=[look])), "Hello")
+    assert wire.turns(api.requests[1])[-1] == ("result", "c1", "true")
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_tool_that_exits_ends_the_run(
+    wire: Wire, api: ApiServer, error: type[BaseException]
+) -> None:
+    def leave() -> None:
+        raise error
+
+    api.replies = [wire.calls(("c1", "leave", {}))]
+    store = InMemorySessionStore()
+    with pytest.raises(ProviderError):
+        SessionManager(store, wire.provider(api, tools=[leave])).run_once("Hello", timeout=10)
+    assert only(store)[1].status == "failed"
 
 
 def test_a_tool_with_a_schema_of_its_own(wire: Wire, api: ApiServer) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -38,6 +38,26 @@ class Ended:
 Arrival: TypeAlias = Yielded | Ended
 
 
+class OwnThread:
+    """Where the ORM of async code runs: who waits for that code may keep the caller's busy."""
+
+    def __init__(self) -> None:
+        self._orm = ThreadSensitiveContext()
+
+    def context(self) -> Context:
+        """The caller's, but for that."""
+        context = copy_context()
+        context.run(SyncToAsync.thread_sensitive_context.set, self._orm)
+        return context
+
+    def leave(self, *, is_awaited: bool = False) -> None:
+        """End the thread, if there is one, with its connections; when what it does is done."""
+        executor = SyncToAsync.context_to_thread_executor.pop(self._orm, None)
+        if executor is not None:
+            executor.submit(connections.close_all)
+            executor.shutdown(wait=is_awaited)
+
+
 class ThreadFeed:
     """Iterates over what `make()` returns in a daemon thread, begun when the first is wanted.
 
@@ -53,8 +73,7 @@ class ThreadFeed:
         self._is_stopped = False
         self._thread: threading.Thread | None = None
         self._tell: Callable[[], Any] = lambda: None
-        # The ORM's thread for async code in it: who waits here may keep the caller's busy.
-        self._orm = ThreadSensitiveContext()
+        self._orm = OwnThread()
 
     def get(self, seconds: float) -> Arrival | None:
         """The next, waiting so long for it; else None."""
@@ -90,9 +109,8 @@ class ThreadFeed:
 
     def _start(self) -> None:
         if self._thread is None:
-            context = copy_context()
-            context.run(SyncToAsync.thread_sensitive_context.set, self._orm)
-            thread = threading.Thread(target=context.run, args=(self._work,), daemon=True)
+            run = self._orm.context().run
+            thread = threading.Thread(target=run, args=(self._work,), daemon=True)
             thread.name = "asm_store.provider"
             self._thread = thread
             thread.start()
@@ -104,16 +122,10 @@ class ThreadFeed:
         except BaseException as raised:
             error = raised
         try:
-            self._close_connections()
+            connections.close_all()  # this thread's own
+            self._orm.leave(is_awaited=True)
         finally:
             self._put(Ended(error))
-
-    def _close_connections(self) -> None:
-        connections.close_all()  # this thread's own
-        executor = SyncToAsync.context_to_thread_executor.pop(self._orm, None)
-        if executor is not None:
-            executor.submit(connections.close_all)
-            executor.shutdown()
 
     def _iterate(self) -> None:
         values = self._make()
@@ -138,18 +150,22 @@ class ThreadFeed:
 
 
 class TaskFeed:
-    """Iterates over what `make()` returns in a task, begun when the first is wanted."""
+    """Iterates over what `make()` returns in a task, begun when the first is wanted.
+
+    Its ORM has a thread of its own: what blocks there keeps nobody else waiting.
+    """
 
     def __init__(self, make: Callable[[], AsyncIterable[Any]]) -> None:
         self._make = make
         self._arrivals: asyncio.Queue[Arrival] = asyncio.Queue(ROOM)
         self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
+        self._orm = OwnThread()
 
     async def get(self, seconds: float | None) -> Arrival | None:
         """The next, waiting so long for it, None is for ever; else None."""
         if self._task is None:
-            self._task = asyncio.create_task(self._work())
+            self._task = asyncio.create_task(self._work(), context=self._orm.context())
         try:
             async with asyncio.timeout(seconds):
                 return await self._arrivals.get()
@@ -183,6 +199,7 @@ class TaskFeed:
             await self._iterate()
         except BaseException as raised:
             error = raised
+        self._orm.leave()
         # Not raised, whatever it is: a KeyboardInterrupt would go through the event loop.
         if not self._is_stopped:
             await self._arrivals.put(Ended(error))

@@ -13,7 +13,7 @@ from django.db import connections
 
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
-from asm_store.exceptions import ProviderError
+from asm_store.exceptions import ProviderError, RunTimeout
 from asm_store.pricing import calculate_cost
 from asm_store.providers.tools import Tool
 from asm_store.session_manager import RunResult, SessionManager
@@ -295,6 +295,29 @@ def test_a_tool_that_exits_ends_the_run(
     with pytest.raises(ProviderError):
         SessionManager(store, wire.provider(api, tools=[leave])).run_once("Hello", timeout=10)
     assert only(store)[1].status == "failed"
+
+
+def test_a_tool_that_blocks_does_not_hold_up_the_timeout(wire: Wire, api: ApiServer) -> None:
+    """In the thread that Django's ORM runs in, where the end of the run is stored too."""
+    has_ended = threading.Event()
+    is_in_time: list[bool] = []
+
+    def block() -> None:
+        is_in_time.append(has_ended.wait(5))
+
+    async def look() -> None:
+        await sync_to_async(block)()
+
+    class Store(InMemorySessionStore):
+        def flush(self, *args: Any, **kwargs: Any) -> Any:
+            has_ended.set()
+            return super().flush(*args, **kwargs)
+
+    api.replies = [wire.calls(("c1", "look", {})), wire.said("Seen.")]
+    manager = SessionManager(Store(), wire.provider(api, tools=[look]))
+    with pytest.raises(RunTimeout):
+        asyncio.run(manager.arun_once("Hello", timeout=0.5))
+    assert is_in_time == [True]
 
 
 def test_a_tool_with_a_schema_of_its_own(wire: Wire, api: ApiServer) -> None:

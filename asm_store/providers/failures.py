@@ -49,7 +49,7 @@ def error_data(error: Exception, *, is_streaming: bool) -> dict[str, Any]:
         "retry_after": None if response is None else response.headers.get("retry-after"),
     }
     return {
-        "error_message": str(error),
+        "error_message": str(error)[:MAX_MESSAGE],
         "error_code": _code(error, is_streaming),
         "error_type": type(error).__name__,
         **{name: value for name, value in said.items() if value is not None},

@@ -67,6 +67,13 @@ def test_an_error_instead_of_an_answer(
     assert run.provider_metadata == {"model": wire.model}
 
 
+def test_so_much_is_told_of_an_error(wire: Wire, api: ApiServer) -> None:
+    api.replies = [wire.problem(400, "x" * 9_000_000)]
+    _error, run = fail(InMemorySessionStore(), wire, api)
+    assert len((run.error or {})["error_message"]) == 10_000
+    assert (run.error or {})["error_code"] == "invalid_request"
+
+
 def in_the_middle(wire: Wire) -> list[bytes]:
     return wire.beginning("Good ", "mor")
 

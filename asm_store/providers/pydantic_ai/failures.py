@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic_ai import exceptions as ai
 
+from ..failures import MAX_MESSAGE
+
 # The first that fits.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (ai.ModelRateLimitError, "rate_limit"),
@@ -32,7 +34,7 @@ def error_data(error: Exception) -> dict[str, Any]:
         "retry_after": getattr(error, "retry_after", None),
     }
     return {
-        "error_message": str(error) or type(error).__name__,
+        "error_message": str(error)[:MAX_MESSAGE] or type(error).__name__,
         "error_code": _code(error),
         "error_type": type(error).__name__,
         **{name: value for name, value in said.items() if value is not None},

@@ -54,6 +54,8 @@ class Tool:
             answer, error = await _in_thread(self.function, arguments)
             if error is not None:
                 raise error
+            if inspect.isawaitable(answer):  # of a lambda, or of an object whose call is async
+                answer = await answer
         return json.loads(json.dumps(answer, cls=DjangoJSONEncoder))
 
 

@@ -320,6 +320,21 @@ def test_a_tool_that_blocks_does_not_hold_up_the_timeout(wire: Wire, api: ApiSer
     assert is_in_time == [True]
 
 
+class Clock:
+    async def __call__(self, city: str) -> str:
+        return await time_in(city)
+
+
+@pytest.mark.parametrize("function", [Clock(), lambda **given: time_in(given["city"])])
+def test_what_gives_an_awaitable_is_async(
+    wire: Wire, api: ApiServer, run_once: Any, function: Any
+) -> None:
+    tool = Tool(function, "look", "Looks.", SCHEMA)
+    api.replies = [wire.calls(("c1", "look", {"city": "Oslo"})), wire.said("Seen.")]
+    run_once(SessionManager(InMemorySessionStore(), wire.provider(api, tools=[tool])), "Hello")
+    assert wire.turns(api.requests[1])[-1] == ("result", "c1", "noon in Oslo")
+
+
 def test_a_tool_with_a_schema_of_its_own(wire: Wire, api: ApiServer) -> None:
     given: list[Any] = []
     tool = Tool(lambda **arguments: given.append(arguments), "look", "Looks.", SCHEMA)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views import View
@@ -37,6 +38,13 @@ class SessionView(View):
 
     store: str | BaseSessionStore = "default"
     http_method_names = ["get", "head"]
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
+        view: Any = super().as_view(**initkwargs)
+        # Django refuses async views under ATOMIC_REQUESTS; these write nothing.
+        view._non_atomic_requests = set(connections.settings)
+        return cast("Callable[..., HttpResponseBase]", view)
 
     @login_not_required  # where all views are: it answers by itself, without a redirect
     async def dispatch(  # type: ignore[override]

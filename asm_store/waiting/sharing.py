@@ -40,7 +40,7 @@ async def read_once(key: Hashable, read: Callable[[], Any], watch: Watch) -> Any
     """
     loop = asyncio.get_running_loop()
     key = watch.hub, key
-    readings = _readings.setdefault(loop, {})
+    readings = _readings_of(loop)
     reading = readings.get(key)
     if reading is None or reading.began < watch.since:
         reading = Reading(time.monotonic(), loop.create_task(_read(read)))
@@ -49,6 +49,15 @@ async def read_once(key: Hashable, read: Callable[[], Any], watch: Watch) -> Any
     watch.since = reading.began
     # Whoever asked first may be cancelled; the others still wait.
     return await asyncio.shield(reading.answer)
+
+
+def _readings_of(loop: asyncio.AbstractEventLoop) -> dict[Hashable, Reading]:
+    if loop not in _readings:
+        # Answers hold their event loop, and one that was closed calls nothing that forgets them.
+        for kept in [loop() for loop in _readings.keyrefs()]:
+            if kept is not None and kept.is_closed():
+                _readings.pop(kept, None)
+    return _readings.setdefault(loop, {})
 
 
 def _read(read: Callable[[], Any]) -> Coroutine[Any, Any, Any]:

@@ -46,5 +46,6 @@ def _tell_the_last() -> None:
         sender.flush(max(0.0, end - time.monotonic()))
 
 
-os.register_at_fork(after_in_child=_reset)
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_reset)
 atexit.register(_tell_the_last)

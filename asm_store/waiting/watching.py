@@ -28,6 +28,7 @@ class Watch:
         # Whether what others of the hub read is what this one would.
         self.may_share = False
         self.hub = hub
+        self._has_joined = False
         self._woken_at = self.since
         self._flag = threading.Event()
         self._alarm: Callable[[], object] | None = None
@@ -41,12 +42,15 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.hub is not None:
+        if self.hub is not None and self._has_joined:
             self.hub.remove(self)
 
     def join(self) -> bool:
         """Belong to the hub from now on; whether this is new, so that one must look once more."""
-        return self.hub is not None and self.hub.add(self)
+        if self.hub is None:
+            return False
+        self._has_joined = True
+        return self.hub.add(self)
 
     @property
     def is_heard(self) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connections
 from django.http import HttpRequest
 from django.test import AsyncClient, override_settings
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.models import Session
+from asm_store.models import Event, Session
 from asm_store.test import make_event, make_session
 from tests.live.browsers import Browser, run
 from tests.live.conftest import VIEW, VIEW_ALL, MakeUser, on_default
@@ -156,3 +158,11 @@ class TestTokens:
         user.delete()
         request.user = User(pk=0)
         assert current_user(request) is None
+
+
+def test_a_project_whose_requests_are_transactions(
+    browser: Browser, session: Session, events: list[Event], using: str
+) -> None:
+    with patch.dict(connections.settings[using], ATOMIC_REQUESTS=True):
+        assert browser.answer(session.pk, view="events").status_code == 200
+        assert browser.read(session.pk)[-1].event == "end"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from runpy import run_path
 
 import pytest
 from django.db import connections
@@ -229,3 +230,8 @@ def test_the_last_commit_of_a_process_is_told(told: str, session: Session, hub: 
         run_processes(f"{__name__}.{append_and_end.__name__}", [[told, session.pk]])
         follower.wait_for([1])
         complete(told, session)
+
+
+def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "register_at_fork")
+    run_path(telling.__file__, run_name="asm_store.waiting.again")

@@ -141,3 +141,12 @@ def test_a_task(
     gc.collect()
     until(lambda: hub.count == 0, "nobody waits")
     until(lambda: not processes(told, LISTENER), "the connection is closed")
+
+
+def test_who_never_waits_leaves_nothing(told: str, session: Session, hub: Hub) -> None:
+    store = DatabaseSessionStore(told)
+    store.update_session(session.pk, status="completed")
+    until(lambda: hub.count == 0, "nobody waits")
+    for _ in range(3):
+        assert list(store.stream_events(session.pk)) == []
+    assert len(hub._left) == 0

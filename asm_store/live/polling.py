@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from ..backends.arguments import EventFilter
 from ..backends.reading import PAGE_BYTES, Progress
 from ..events.sanitizing import ENCODER
-from ..exceptions import ValidationError
+from ..exceptions import SessionNotFound, ValidationError
 from ..fields import clean_id
 from ..waiting import drive
 from . import answers
@@ -88,7 +88,8 @@ async def aread_page(store: BaseSessionStore, wanted: EventFilter, wait: float) 
     if not wait or page.lines or page.has_ended:
         return page
     later = replace(wanted, after=page.last_sequence)
-    async with aclosing(store._afollow_lines(later, wait)) as lines:
-        async for _line in lines:
-            break
+    with suppress(SessionNotFound):  # deleted meanwhile: the next look says so
+        async with aclosing(store._afollow_lines(later, wait)) as lines:
+            async for _line in lines:
+                break
     return await sync_to_async(read_page)(store, later)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
@@ -9,20 +10,25 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
+from django.db import Error
 
 from ..backends.arguments import EventFilter
 from ..backends.reading import Progress
 from ..events.sanitizing import ENCODER
-from ..exceptions import SessionNotFound
+from ..exceptions import SessionNotFound, StorageError
 from ..models import Session
 from .answers import Refusal
 
 if TYPE_CHECKING:
     from ..backends.base import BaseSessionStore
 
+logger = logging.getLogger("asm_store")
+
 # How long a browser waits before it connects anew, in milliseconds.
 RETRY = b"retry: 3000\n\n"
 HEARTBEAT = b": still here\n\n"
+# Seconds that a round lasts at least: without events each costs queries.
+SHORTEST_ROUND = 0.05
 
 
 @dataclass
@@ -44,6 +50,19 @@ class EventStream:
     _was_broken_off: bool = False
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
+        """When the database fails they break off, without `end`: the browser connects anew.
+
+        Nothing is raised then, since Django would not finish the request, and its connection
+        would stay open.
+        """
+        try:
+            async with aclosing(self._frames()) as frames:
+                async for frame in frames:
+                    yield frame
+        except (StorageError, Error):
+            logger.exception("The database failed in a stream of %r.", self.wanted.session_id)
+
+    async def _frames(self) -> AsyncGenerator[bytes, None]:
         yield RETRY
         while True:
             with suppress(SessionNotFound):  # deleted: that is asked next
@@ -59,12 +78,13 @@ class EventStream:
         yield self._end(reason)
 
     async def _round(self) -> AsyncGenerator[bytes, None]:
-        idle = min(
+        left = min(
             self._left(self._sent_at, self.heartbeat_seconds),
             self._left(self._asked_at, self.permission_seconds),
         )
+        idle = max(SHORTEST_ROUND, left)
         self._was_broken_off = False
-        async with aclosing(self.store._afollow_lines(self.wanted, max(0.0, idle))) as lines:
+        async with aclosing(self.store._afollow_lines(self.wanted, idle)) as lines:
             async for number, line in lines:
                 yield _frame(number, line)
                 self.wanted = replace(self.wanted, after=number)
@@ -73,19 +93,22 @@ class EventStream:
                     return
 
     async def _reason_to_end(self) -> str | None:
+        had_ended = self.progress.has_ended and not self._was_broken_off
         if not self._was_broken_off:
             # All up to there has been looked at.
             after = max(self.wanted.after or 0, self.progress.latest_sequence)
             self.wanted = replace(self.wanted, after=after)
-            if self.progress.has_ended:
-                return "ended" if self.progress.status in Session.TERMINAL_STATUSES else "deleted"
         try:
             await self._look_again()
         except SessionNotFound:
             return "deleted"
         except Refusal:
             return "forbidden"
-        return None
+        # It may have been opened again, or deleted, during the round.
+        is_all = self.progress.latest_sequence == self.wanted.after
+        if not (had_ended and is_all and self.progress.has_ended):
+            return None
+        return "ended" if self.progress.status in Session.TERMINAL_STATUSES else "deleted"
 
     async def _look_again(self) -> None:
         session_id = self.wanted.session_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from asm_store import stores
 from asm_store.backends import reading
+from asm_store.backends.arguments import EventFilter
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.live import SessionEventsView, polling
 from asm_store.models import Event, Session
@@ -221,3 +223,23 @@ def test_a_database_that_fails(
     assert json.loads(response.content)["error"]["code"] == "migration_required"
     assert "ses_1" not in response.content.decode()
     assert [record.name for record in caplog.records] == ["asm_store"]
+
+
+class VanishingStore(DatabaseSessionStore):
+    """The session is deleted when a poll begins to wait."""
+
+    def _afollow_lines(self, wanted: EventFilter, idle_timeout: float | None) -> Any:
+        async def lines() -> AsyncIterator[Any]:
+            await self.adelete_session(wanted.session_id)
+            async for line in super(VanishingStore, self)._afollow_lines(wanted, idle_timeout):
+                yield line
+
+        return lines()
+
+
+def test_a_session_that_is_deleted_before_the_wait(using: str, session: Session) -> None:
+    view: Any = SessionEventsView.as_view(store=VanishingStore(using))
+    request = AsyncRequestFactory().get("/?wait=1")
+    request.user = User(is_superuser=True)
+    response = run(lambda: view(request, session_id=session.pk))
+    assert response.status_code == 404

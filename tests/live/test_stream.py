@@ -12,7 +12,10 @@ from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from asm_store.backends.arguments import EventFilter
 from asm_store.backends.database import DatabaseSessionStore
+from asm_store.exceptions import StorageError
+from asm_store.live.streaming import EventStream
 from asm_store.models import Event, Session
 from asm_store.test import make_event
 from tests.live.browsers import Browser, run
@@ -190,6 +193,77 @@ class TestTheEnd:
         assert browser.answer(session.pk, **{"last-event-id": "8"}).status_code == 204
         assert numbers(browser.read(session.pk, **{"last-event-id": "7"})) == [8]
 
+    def test_when_the_database_fails_there_is_none(
+        self,
+        browser: Browser,
+        session: Session,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def break_it() -> None:
+            def fail(*_arguments: object) -> None:
+                raise StorageError("the server is gone")
+
+            monkeypatch.setattr(DatabaseSessionStore, "_get_progress", fail)
+
+        [event] = self.follow_until_ended(browser, session, break_it)
+        assert event.event == "message"
+        assert "asm_store" in [record.name for record in caplog.records]
+
+    @pytest.mark.parametrize("then", ["opened again", "deleted"])
+    def test_is_told_as_it_is_by_then(
+        self,
+        browser: Browser,
+        session: Session,
+        database_store: DatabaseSessionStore,
+        then: str,
+    ) -> None:
+        """What was a session's end when a round began is none any more when it is over."""
+        pk = session.pk
+        database_store.append_event(make_event(session))
+        database_store.update_session(pk, status="completed")
+
+        async def body() -> list[Message]:
+            found = []
+            async for message in browser.follow(pk):
+                found.append(message)
+                if len(found) == 1 and then == "deleted":
+                    await database_store.adelete_session(pk)
+                elif len(found) == 1:
+                    await database_store.aupdate_session(pk, status="active")
+                    await database_store.aappend_event(make_event(session))
+                elif len(found) == 2 and then != "deleted":
+                    await database_store.aupdate_session(pk, status="failed")
+            return found
+
+        *found, end = run(body)
+        if then == "deleted":
+            assert (numbers(found), end.data["reason"]) == ([1], "deleted")
+        else:
+            assert numbers(found) == [1, 2]
+            assert end.data == {"reason": "ended", "status": "failed"}
+
+
+def test_no_seconds_at_all_are_some(session: Session, database_store: DatabaseSessionStore) -> None:
+    """Neither heartbeats nor questions for the permission come without a pause."""
+    asked = []
+
+    async def ask() -> bool:
+        asked.append(session.pk)
+        return True
+
+    progress = database_store._get_progress(session.pk)
+    assert progress is not None
+    wanted = EventFilter(session_id=session.pk)
+    stream = EventStream(database_store, wanted, progress, ask, 0.5, 0)
+
+    async def body() -> list[bytes]:
+        async with aclosing(stream.frames()) as frames:
+            return [await anext(frames) for _ in range(2)]
+
+    assert run(body)[1] == b": still here\n\n"
+    assert 1 <= len(asked) <= 11
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -291,5 +365,5 @@ def test_queries(
     with CaptureQueriesContext(connections[using]) as queries:
         browser.read(session.pk)
     told = [query["sql"] for query in queries if "asm_" in query["sql"]]
-    # How far it is, when the stream begins and in each round; and the events once.
-    assert [("asm_events" in sql) for sql in told] == [False, False, True]
+    # How far it is, when the stream begins, in each round, and by its end; and the events once.
+    assert [("asm_events" in sql) for sql in told] == [False, False, True, False]

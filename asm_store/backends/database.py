@@ -380,8 +380,10 @@ class DatabaseSessionStore(BaseSessionStore):
             arguments = {name: copied(value) for name, value in arguments.items()}
 
         def send() -> None:
-            tell(self.using, numbers)
-            signal.send_robust(sender=type(self), store=self, **arguments)
+            try:
+                tell(self.using, numbers)
+            finally:  # a setting that cannot be read keeps no receiver from hearing of it
+                signal.send_robust(sender=type(self), store=self, **arguments)
 
         transaction.on_commit(send, using=self.using, robust=True)
 

@@ -75,7 +75,9 @@ class Channel:
 
     def hear(self, seconds: float) -> list[str]:
         """The payloads of the notifications that are there, or come within so many seconds."""
-        if not (heard := self._heard()) and self._selector.select(seconds):
+        if not (heard := self._heard()):
+            self._selector.select(seconds)
+            # Also after the time is over: TLS may have read more than it gave, unseen by select.
             self._libpq.consume_input()
             heard = self._heard()
         self._take_answers()

@@ -24,7 +24,7 @@ class Refusal(Exception):
 
 
 def json_response(content: bytes, status: int = 200) -> HttpResponse:
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "private, no-store"}
     return HttpResponse(content, "application/json", status, headers=headers)
 
 

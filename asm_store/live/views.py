@@ -28,7 +28,7 @@ logger = logging.getLogger("asm_store")
 
 HEADERS = {
     "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
+    "Cache-Control": "private, no-store",
     "X-Accel-Buffering": "no",
 }
 
@@ -58,7 +58,7 @@ class SessionView(View):
         except ValidationError as error:
             response = Refusal(400, error.code, str(error)).response()
         except StorageError as error:
-            logger.exception("The database failed in %s.", request.path)
+            logger.exception("The database failed in %r.", request.path)
             response = Refusal(503, error.code, "The database failed.").response()
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response

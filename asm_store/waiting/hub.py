@@ -21,6 +21,8 @@ LINGER = 1.5
 # Seconds between two looks whether anybody is left, and between two signs of life.
 STEP = 0.25
 HEARTBEAT = 10.0
+# A number of the database has fewer; Python refuses to read thousands.
+MOST_DIGITS = 20
 
 
 class PoolerError(Exception):
@@ -55,13 +57,12 @@ class Hub:
         with self._lock:
             self._let_go()
             watches = self._watches.setdefault(watch.session_id, set())
-            if watch in watches:
-                return False
+            is_new = watch not in watches
             watches.add(watch)
             self._alone_since = None
             if self._thread is None and self._alias() not in {None, self._refused}:
                 self._start()
-            return True
+            return is_new
 
     def remove(self, watch: Watch) -> None:
         # The garbage collector may call this anywhere, also while this thread has the lock.
@@ -92,23 +93,32 @@ class Hub:
     # In the thread
 
     def _run(self) -> None:
+        try:
+            self._listen()
+        finally:
+            # However it ended: the next who waits starts another.
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._thread, self.is_listening = None, False
+
+    def _listen(self) -> None:
         backoff = Backoff()
         while self._is_wanted():
-            alias = self._alias()
             try:
+                alias = self._alias()
                 with closing(self._opened(alias)) as channel:
                     if not backoff.is_first:
                         logger.info("hearing notifications of %r again", self.using)
-                    backoff.reset()
-                    self._hear(channel)
+                    self._hear(channel, backoff)
                     return
             except PoolerError:
                 self._refuse(alias)
                 return
             except Exception as error:
+                is_news = backoff.is_first or self.is_listening
                 self._tell_listening(False)
-                if backoff.is_first:
-                    logger.warning("notifications of %r are not heard: %s", self.using, error)
+                if is_news:
+                    logger.warning("notifications of %r are not heard: %r", self.using, error)
                 backoff.sleep()
 
     def _is_wanted(self) -> bool:
@@ -150,7 +160,7 @@ class Hub:
                 alias,
             )
 
-    def _hear(self, channel: Channel) -> None:
+    def _hear(self, channel: Channel, backoff: Backoff) -> None:
         self._tell_listening(True)
         beat = time.monotonic()
         while self._is_wanted():
@@ -159,6 +169,8 @@ class Hub:
             for payload in payloads:
                 self._spread(payload, now)
             if now - beat > HEARTBEAT:
+                # It has lasted: what only opens and fails again is tried after growing pauses.
+                backoff.reset()
                 channel.ask_for_a_sign()
                 beat = now
 
@@ -188,4 +200,5 @@ def payload_of(session_id: str, number: int) -> str:
 def parsed(payload: str) -> tuple[int, str]:
     """Number and session id; of what others sent on the channel, something harmless."""
     number, _, session_id = payload.partition(" ")
-    return (int(number) if number.isdecimal() else 0), session_id
+    is_number = number.isdecimal() and len(number) < MOST_DIGITS
+    return (int(number) if is_number else 0), session_id

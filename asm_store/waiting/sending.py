@@ -99,6 +99,10 @@ class Sender:
                     self._succeed(backoff)
         finally:
             _close(channel)
+            # However it ended: the next commit starts another.
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._thread = None
 
     def _is_wanted(self) -> bool:
         """Waits until there is something to tell; if that takes long the thread is over."""
@@ -132,12 +136,14 @@ class Sender:
 
     def _fail(self, batch: dict[str, int], error: Exception, backoff: Backoff) -> None:
         if backoff.is_first:
-            logger.warning("who waits on %r is not told, and polls: %s", self.using, error)
+            logger.warning("who waits on %r is not told, and polls: %r", self.using, error)
         backoff.sleep()
-        if backoff.seconds < STALE:
-            with self._lock:
+        with self._lock:
+            if backoff.seconds < STALE:
                 self._merge(batch)
-            self._is_due.set()
+                self._is_due.set()
+            elif not self._pending:
+                self._has_told.set()
 
 
 def _close(channel: Channel | None) -> None:

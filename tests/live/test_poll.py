@@ -47,7 +47,7 @@ def test_all(browser: Browser, session: Session, events: list[Event]) -> None:
 def test_the_head_of_it(browser: Browser, session: Session) -> None:
     response = browser.answer(session.pk, view="events")
     assert response.headers["Content-Type"] == "application/json"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "private, no-store"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "Access-Control-Allow-Origin" not in response.headers
 
@@ -216,13 +216,14 @@ def test_a_database_that_fails(
     using: str, unmigrated: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     view: Any = SessionEventsView.as_view(store=DatabaseSessionStore(unmigrated))
-    request = AsyncRequestFactory().get("/")
+    request = AsyncRequestFactory().get("/%0Aanother%20line")
     request.user = User(is_superuser=True)
     response = run(lambda: view(request, session_id="ses_1"))
     assert response.status_code == 503
     assert json.loads(response.content)["error"]["code"] == "migration_required"
     assert "ses_1" not in response.content.decode()
     assert [record.name for record in caplog.records] == ["asm_store"]
+    assert "\n" not in caplog.records[0].getMessage()
 
 
 class VanishingStore(DatabaseSessionStore):

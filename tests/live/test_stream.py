@@ -40,7 +40,7 @@ class TestWhatComes:
         response = run(lambda: browser.get(session.pk))
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "text/event-stream"
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "private, no-store"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from runpy import run_path
 
@@ -11,8 +12,10 @@ from django.db import connections
 from django.test import override_settings
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.db.channels import Channel
+from asm_store.db.channels import Channel, ChannelError
 from asm_store.models import Session
+from asm_store.signals import events_appended
+from asm_store.test import make_session
 from asm_store.waiting import backoff, polling, sending, telling
 from asm_store.waiting.hub import Hub, parsed, payload_of
 from tests.failures import append
@@ -126,6 +129,7 @@ def test_a_sender_that_cannot_connect_gives_up_and_grows_no_further(
         assert len(sender._pending) <= 3
         until(lambda: sender._thread is None, "it has given up")
     assert sender._pending == {}
+    assert sender._has_told.is_set()  # nothing is left that the end of the process waits for
     messages = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert len(messages) == 1
     sender.put({session.pk: 0})
@@ -146,6 +150,7 @@ def test_what_is_told_of_one_session_is_told_once() -> None:
 def test_payloads(told: str, session_id: str) -> None:
     assert parsed(payload_of(session_id, 12)) == (12, session_id)
     assert parsed("what others send") == (0, "others send")
+    assert parsed("9" * 5_000 + " x") == (0, "x")
     listener, sender = (Channel(connections[told], "asm_store test") for _ in range(2))
     try:
         listener.listen()
@@ -230,6 +235,61 @@ def test_the_last_commit_of_a_process_is_told(told: str, session: Session, hub: 
         run_processes(f"{__name__}.{append_and_end.__name__}", [[told, session.pk]])
         follower.wait_for([1])
         complete(told, session)
+
+
+def test_a_connection_that_only_opens_is_opened_after_growing_pauses(
+    told: str, session: Session, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def fail(channel: Channel, seconds: float) -> list[str]:
+        opened.append(time.monotonic())
+        raise ChannelError("it was only opened.")
+
+    monkeypatch.setattr(backoff, "FIRST", 0.02)
+    monkeypatch.setattr(Channel, "hear", fail)
+    follower = Follower(told, session)
+    until(lambda: len(opened) > 4, "it is opened again and again")
+    monkeypatch.undo()
+    complete(told, session)
+    follower.wait_for_end()
+    # The fourth pause is at least half of eight times the first; without growth it is the first.
+    assert opened[4] - opened[3] >= 0.08
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_ended_is_replaced(
+    told: str, session: Session, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(channel: Channel, seconds: float) -> list[str]:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "hear", end)
+        follower = Follower(told, session, idle_timeout=3_600)
+        until(lambda: hub.count and hub._thread is None, "it has ended")
+        complete(told, session)
+        follower.wait_for_end()
+    session = DatabaseSessionStore(told).save_session(make_session(status="active"))
+    follower = Follower(told, session)
+    with listening(hub):
+        complete(told, session)
+    follower.wait_for_end()
+
+
+def test_a_setting_that_cannot_be_read_keeps_no_signal_back(told: str, session: Session) -> None:
+    heard = []
+
+    def hear(**arguments: object) -> None:
+        heard.append(arguments["signal"])
+
+    events_appended.connect(hear)
+    try:
+        with override_settings(ASM_STORE_NOTIFY="perhaps"):
+            append(told, session)
+    finally:
+        events_appended.disconnect(hear)
+    assert heard == [events_appended]
 
 
 def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:

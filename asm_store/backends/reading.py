@@ -38,7 +38,7 @@ Line = tuple[int, bytes]  # an event's number, and its line
 PAGE = 100
 # Lines that one query loads: few at first, then as many as would have so many bytes if they were
 # as large as those before.
-FIRST_LINES = 32
+FIRST_LINES = 4
 MOST_LINES = 250
 PAGE_BYTES = 4 * 1024 * 1024
 
@@ -156,7 +156,7 @@ class EventReader(ABC):
                 if progress.latest_sequence != seen:
                     seen = watch.seen = progress.latest_sequence
                     if found := (yield self._ask_events(wanted, watch)):
-                        yield _own(found, watch)
+                        yield found
                         return
                 if polling.is_over:
                     return
@@ -225,7 +225,7 @@ class EventReader(ABC):
             next_page = replace(wanted, after=after, before=latest + 1, limit=PAGE)
             page = yield self._ask_events(next_page, polling.watch)
             if page:
-                yield _own(page, polling.watch)
+                yield page
                 polling.restart()  # what the caller did with the page was no idle time
             after = page[-1].sequence_number if len(page) == PAGE else latest
 
@@ -243,15 +243,17 @@ class EventReader(ABC):
 
     def _ask_progress(self, watch: Watch) -> Ask:
         read = partial(self._get_progress, watch.session_id)
-        return Ask(read, watch.session_id, watch)
+        return Ask(read, (type(self), watch.session_id), watch, is_kept=True)
 
     def _ask_events(self, wanted: EventFilter, watch: Watch) -> Ask:
-        return Ask(partial(self._get_events, wanted), wanted, watch)
+        # Their reader may change the events, which are others' too.
+        read = partial(self._get_events, wanted)
+        return Ask(read, (type(self), wanted), watch, copied)
 
     def _ask_lines(self, wanted: EventFilter, polling: Polling | None) -> Ask:
         # Nobody changes a line: those who share them need no copies.
         watch = None if polling is None else polling.watch
-        return Ask(partial(self._get_event_lines, wanted), ("lines", wanted), watch)
+        return Ask(partial(self._get_event_lines, wanted), (type(self), "lines", wanted), watch)
 
     def _export(
         self,
@@ -329,11 +331,6 @@ class EventReader(ABC):
     @abstractmethod
     def _get_progress(self, session_id: str) -> Progress | None:
         """None when the session is not stored."""
-
-
-def _own(events: list[Event], watch: Watch) -> list[Event]:
-    """Events that their reader may change: others may have been given the same ones."""
-    return cast("list[Event]", copied(events)) if watch.may_share else events
 
 
 def _without_numbers(page: list[Line]) -> list[bytes]:

@@ -104,6 +104,7 @@ class Hub:
     def _listen(self) -> None:
         backoff = Backoff()
         while self._is_wanted():
+            alias: str | None = None
             try:
                 alias = self._alias()
                 with closing(self._opened(alias)) as channel:

@@ -40,12 +40,14 @@ class Ask:
     """A question to the database, whose answer the steps are sent.
 
     With a `watch` that may share, tasks of its hub that ask the same, by `key`, get the same
-    answer object.
+    answer object, or what `copy` makes of it. A small one is kept for those who ask soon after.
     """
 
     read: Callable[[], Any]
     key: Hashable = None
     watch: Watch | None = None
+    copy: Callable[[Any], Any] | None = None
+    is_kept: bool = False
 
 
 Step: TypeAlias = Ask | Pause | Sequence[T]
@@ -139,4 +141,4 @@ def _next(steps: Steps[T], answer: Any) -> Step[T] | None:
 async def _asked(ask: Ask) -> Any:
     if ask.watch is None or not ask.watch.may_share:
         return await sync_to_async(ask.read)()
-    return await read_once(ask.key, ask.read, ask.watch)
+    return await read_once(ask, ask.watch)

@@ -10,21 +10,26 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
 from .watching import Watch
 
-# Seconds for which an answer is kept: those who wait are woken together.
+if TYPE_CHECKING:
+    from .polling import Ask
+
+# Seconds for which a small answer is kept: those who wait are woken together.
 KEPT = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Reading:
     began: float
     answer: asyncio.Task[Any]
+    askers: int = 0
 
 
 # A task belongs to its event loop.
@@ -33,22 +38,24 @@ _readings: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Reading]]
 )
 
 
-async def read_once(key: Hashable, read: Callable[[], Any], watch: Watch) -> Any:
-    """The answer of `read()`, or that of another who asked for `key` and is as new.
+async def read_once(ask: Ask, watch: Watch) -> Any:
+    """The answer to `ask`, or to another's with the same key that is as new.
 
     What is read next for the watch is as new as this.
     """
     loop = asyncio.get_running_loop()
-    key = watch.hub, key
+    key = watch.hub, ask.key
     readings = _readings_of(loop)
     reading = readings.get(key)
-    if reading is None or reading.began < watch.since:
-        reading = Reading(time.monotonic(), loop.create_task(_read(read)))
+    if reading is None or reading.began <= watch.since:
+        reading = Reading(time.monotonic(), loop.create_task(_read(ask.read)))
         readings[key] = reading
-        loop.call_later(KEPT, _forget, readings, key, reading)
+        reading.answer.add_done_callback(partial(_answered, ask, readings, key, reading))
+    reading.askers += 1
     watch.since = reading.began
     # Whoever asked first may be cancelled; the others still wait.
-    return await asyncio.shield(reading.answer)
+    answer = await asyncio.shield(reading.answer)
+    return answer if ask.copy is None or reading.askers == 1 else ask.copy(answer)
 
 
 def _readings_of(loop: asyncio.AbstractEventLoop) -> dict[Hashable, Reading]:
@@ -62,6 +69,21 @@ def _readings_of(loop: asyncio.AbstractEventLoop) -> dict[Hashable, Reading]:
 
 def _read(read: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
     return sync_to_async(read)()
+
+
+def _answered(
+    ask: Ask,
+    readings: dict[Hashable, Reading],
+    key: Hashable,
+    reading: Reading,
+    answer: asyncio.Task[Any],
+) -> None:
+    if not answer.cancelled():
+        answer.exception()  # all who asked may be gone: then nobody else takes it
+    if ask.is_kept:
+        asyncio.get_running_loop().call_later(KEPT, _forget, readings, key, reading)
+    else:
+        _forget(readings, key, reading)
 
 
 def _forget(readings: dict[Hashable, Reading], key: Hashable, reading: Reading) -> None:

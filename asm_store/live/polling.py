@@ -88,8 +88,10 @@ async def aread_page(store: BaseSessionStore, wanted: EventFilter, wait: float) 
     if not wait or page.lines or page.has_ended:
         return page
     later = replace(wanted, after=page.last_sequence)
+    # What ends the wait is read once more: its payloads would only be thrown away.
+    awaited = replace(later, payloads=False, limit=None)
     with suppress(SessionNotFound):  # deleted meanwhile: the next look says so
-        async with aclosing(store._afollow_lines(later, wait)) as lines:
+        async with aclosing(store._afollow_lines(awaited, wait)) as lines:
             async for _line in lines:
                 break
     return await sync_to_async(read_page)(store, later)

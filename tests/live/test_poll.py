@@ -191,7 +191,8 @@ def test_queries(browser: Browser, session: Session, events: list[Event], using:
     with CaptureQueriesContext(connections[using]) as queries:
         poll(browser, session)
     told = [query["sql"] for query in queries if "asm_" in query["sql"]]
-    assert [("asm_events" in sql) for sql in told] == [False, True]
+    # How far it is; and the events in two pages, the first one of a few in case they are large.
+    assert [("asm_events" in sql) for sql in told] == [False, True, True]
 
 
 @on_default

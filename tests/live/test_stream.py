@@ -365,5 +365,5 @@ def test_queries(
     with CaptureQueriesContext(connections[using]) as queries:
         browser.read(session.pk)
     told = [query["sql"] for query in queries if "asm_" in query["sql"]]
-    # How far it is, when the stream begins, in each round, and by its end; and the events in two pages.
+    # How far it is, when the stream begins, in each round and by its end; the events in two pages.
     assert [("asm_events" in sql) for sql in told] == [False, False, True, True, False]

@@ -29,10 +29,9 @@ WATCHFUL = {
 }
 # The commit of a NOTIFY waits for the disk like any other; there is nothing in it to keep. It ends
 # with the statement's transaction, so that a pooler's connection is given back as it was.
-NOTIFY = (
-    b"SELECT set_config('synchronous_commit', 'off', true), "
-    b"(SELECT count(pg_notify($1, payload)) FROM unnest($2::text[]) AS payload)"
-)
+LOCALLY = b"SELECT set_config('synchronous_commit', 'off', true), "
+NOTIFY = LOCALLY + b"pg_notify($1, $2)"
+NOTIFY_MANY = LOCALLY + b"(SELECT count(pg_notify($1, payload)) FROM unnest($2::text[]) AS payload)"
 
 
 class ChannelError(Exception):
@@ -68,10 +67,36 @@ class Channel:
         self._execute(b"LISTEN " + CHANNEL)
 
     def notify(self, payloads: Sequence[str]) -> None:
-        """Send them all in one statement; each may be short of 8,000 bytes."""
+        """Send them all in one statement, and wait until the server has it; each may be short of
+        8,000 bytes. Without any it waits for the answer to what was sent before."""
+        end = time.monotonic() + PATIENCE
+        while not self.has_answered():
+            self._select(end)
+        if payloads:
+            self._send_notify(payloads)
+            self._answered(end)
+
+    def send(self, payloads: Sequence[str]) -> None:
+        """As `notify()`, without waiting for anything; `has_answered()` must be true before."""
+        self._unanswered_since = time.monotonic()
+        self._send_notify(payloads)
+        self._libpq.flush()
+
+    def has_answered(self) -> bool:
+        """Whether nothing that was sent is without an answer; raises if that was an error, or if
+        the server has ended the connection."""
+        self._libpq.flush()
+        self._libpq.consume_input()
+        self._take_answers()
+        return self._unanswered_since is None
+
+    def _send_notify(self, payloads: Sequence[str]) -> None:
+        if len(payloads) == 1:  # costs the server half as much
+            self._libpq.send_query_params(NOTIFY, [CHANNEL, payloads[0].encode()])
+            return
         quoted = (payload.replace("\\", "\\\\").replace('"', '\\"') for payload in payloads)
         array = "{" + ",".join(f'"{payload}"' for payload in quoted) + "}"
-        self._execute(NOTIFY, [CHANNEL, array.encode()])
+        self._libpq.send_query_params(NOTIFY_MANY, [CHANNEL, array.encode()])
 
     def hear(self, seconds: float) -> list[str]:
         """The payloads of the notifications that are there, or come within so many seconds."""
@@ -107,13 +132,12 @@ class Channel:
         if time.monotonic() - since > PATIENCE:
             raise ChannelError("the server does not answer.")
 
-    def _execute(self, sql: bytes, parameters: Sequence[bytes] | None = None) -> bytes:
+    def _execute(self, sql: bytes) -> bytes:
         """The last value of the first row, as text; empty when there is none."""
-        if parameters is None:
-            self._libpq.send_query(sql)
-        else:
-            self._libpq.send_query_params(sql, parameters)
-        end = time.monotonic() + PATIENCE
+        self._libpq.send_query(sql)
+        return self._answered(time.monotonic() + PATIENCE)
+
+    def _answered(self, end: float) -> bytes:
         value = b""
         while (result := self._result(end)) is not None:
             self._check(result)
@@ -124,11 +148,13 @@ class Channel:
     def _result(self, end: float) -> Any:
         """The next result, None after the last one."""
         while self._libpq.flush() or self._libpq.is_busy():
-            if self._selector.select(STEP):
-                self._libpq.consume_input()
-            elif time.monotonic() > end:
-                raise ChannelError("the server does not answer.")
+            self._select(end)
+            self._libpq.consume_input()
         return self._libpq.get_result()
+
+    def _select(self, end: float) -> None:
+        if not self._selector.select(STEP) and time.monotonic() > end:
+            raise ChannelError("the server does not answer.")
 
     def _check(self, result: Any) -> None:
         if result.status not in self._good:

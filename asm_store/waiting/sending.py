@@ -1,7 +1,9 @@
-"""Tells what was committed, in the background: never in an append's transaction or its thread.
+"""Tells what was committed, over a connection beside Django's: never in an append's transaction.
 
 PostgreSQL takes a global lock at the commit of a transaction that notified, and a statement after
-each commit would cost its round trip.
+each commit would cost its round trip. So the thread that committed only sends the statement, when
+nothing is in the way, and waits for nothing: that is cheaper than to wake another thread. What it
+cannot send at once is told by a thread, which also connects, and is there for what goes wrong.
 """
 
 from __future__ import annotations
@@ -45,6 +47,11 @@ class Sender:
         # Reentrant: a signal's handler may append in a thread that has the lock.
         self._lock = threading.RLock()
         self._pending: dict[str, int] = {}
+        # What was sent and is not answered yet.
+        self._sent: dict[str, int] = {}
+        self._sent_at = 0.0
+        # None while the thread uses it.
+        self._channel: Channel | None = None
         self._thread: threading.Thread | None = None
         self._is_due = threading.Event()
         self._has_told = threading.Event()
@@ -56,6 +63,8 @@ class Sender:
             self._merge(numbers)
             if self._thread is None:
                 self._start()
+            elif self._is_sent_at_once():
+                return
         self._is_due.set()
 
     def _merge(self, numbers: Mapping[str, int]) -> None:
@@ -69,9 +78,29 @@ class Sender:
                 pending[session_id] = number
         self._has_told.clear()
 
+    def _is_sent_at_once(self) -> bool:
+        channel = self._channel
+        if channel is None or self._pause_left() > 0 or len(self._pending) > MOST_AT_ONCE:
+            return False
+        try:
+            if not channel.has_answered():
+                return False
+            # A signal's handler that appends now finds that nothing is left to send.
+            self._sent, self._pending, self._sent_at = self._pending, {}, time.monotonic()
+            channel.send(_payloads(self._sent))
+        except Exception:  # the thread meets the same, and knows what to do
+            self._merge(self._sent)
+            self._sent = {}
+            return False
+        return True
+
+    def _pause_left(self) -> float:
+        return self._sent_at + INTERVAL - time.monotonic()
+
     def flush(self, seconds: float) -> None:
         """Wait until all is told, at most so long."""
         if self._thread is not None:
+            self._is_due.set()
             self._has_told.wait(seconds)
 
     def _start(self) -> None:
@@ -84,38 +113,42 @@ class Sender:
 
     def _run(self) -> None:
         backoff = Backoff()
-        channel: Channel | None = None
         try:
             while self._is_wanted():
-                batch = self._taken()
+                time.sleep(max(0.0, self._pause_left()))
+                channel, batch = self._taken()
                 try:
                     channel = channel or get_operations(self.using).open_channel(NAME)
-                    channel.notify([payload_of(*item) for item in batch.items()])
+                    channel.notify(_payloads(batch))
                 except Exception as error:
                     _close(channel)
-                    channel = None
                     self._fail(batch, error, backoff)
                 else:
-                    self._succeed(backoff)
+                    self._succeed(channel, backoff)
         finally:
-            _close(channel)
             # However it ended: the next commit starts another.
-            with self._lock:
-                if self._thread is threading.current_thread():
-                    self._thread = None
+            self._end()
 
     def _is_wanted(self) -> bool:
-        """Waits until there is something to tell; if that takes long the thread is over."""
-        if self._is_due.wait(IDLE):
+        """Waits until there is something to do; if that takes long the thread is over."""
+        is_due = self._is_due.wait(IDLE)
+        with self._lock:
             self._is_due.clear()
-            return True
-        with self._lock:
-            if not self._pending:
-                self._thread = None
-            return bool(self._pending)
+            if is_due or self._pending or self._sent:
+                return True
+            self._end()
+            return False
 
-    def _taken(self) -> dict[str, int]:
+    def _end(self) -> None:
         with self._lock:
+            if self._thread is threading.current_thread():
+                channel, self._channel, self._thread = self._channel, None, None
+                _close(channel)
+
+    def _taken(self) -> tuple[Channel | None, dict[str, int]]:
+        """The connection, of this thread alone now, and what is to be told over it."""
+        with self._lock:
+            channel, self._channel = self._channel, None
             if len(self._pending) <= MOST_AT_ONCE:
                 batch, self._pending = self._pending, {}
             else:
@@ -123,16 +156,16 @@ class Sender:
                 for session_id in batch:
                     del self._pending[session_id]
                 self._is_due.set()
-            return batch
+            return channel, batch
 
-    def _succeed(self, backoff: Backoff) -> None:
+    def _succeed(self, channel: Channel, backoff: Backoff) -> None:
         if not backoff.is_first:
             logger.info("who waits on %r is told again", self.using)
         backoff.reset()
         with self._lock:
+            self._channel, self._sent, self._sent_at = channel, {}, time.monotonic()
             if not self._pending:
                 self._has_told.set()
-        time.sleep(INTERVAL)
 
     def _fail(self, batch: dict[str, int], error: Exception, backoff: Backoff) -> None:
         if backoff.is_first:
@@ -141,9 +174,15 @@ class Sender:
         with self._lock:
             if backoff.seconds < STALE:
                 self._merge(batch)
+                self._merge(self._sent)
                 self._is_due.set()
             elif not self._pending:
                 self._has_told.set()
+            self._sent = {}
+
+
+def _payloads(numbers: Mapping[str, int]) -> list[str]:
+    return [payload_of(*item) for item in numbers.items()]
 
 
 def _close(channel: Channel | None) -> None:

@@ -51,7 +51,7 @@ class TestReconnecting:
                 append(told, session)
                 follower.wait_for([*range(1, number + 1)])
                 until(lambda: processes(told, LISTENER) not in ([], before), "another listens")  # noqa: B023
-            until(lambda: hub.is_listening, "it hears")
+                until(lambda: hub.is_listening, "it hears")
             append(told, session)
             follower.wait_for([1, 2, 3, 4])
             complete(told, session)
@@ -137,6 +137,49 @@ def test_a_sender_that_cannot_connect_gives_up_and_grows_no_further(
     sender.put({session.pk: 0})
     sender.flush(SECONDS)
     assert sender._pending == {}
+
+
+def test_what_was_sent_and_never_arrived_is_told_again(
+    told: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "IDLE", 0.2)
+    telling._senders[told].flush(SECONDS)  # of the session
+    listener, sender = Channel(connections[told], "asm_store test"), sending.Sender(told)
+    try:
+        listener.listen()
+        sender.put({session.pk: 1})
+        sender.flush(SECONDS)
+        assert sender._channel is not None
+        time.sleep(max(0.0, sender._pause_left()))
+        assert end_connections(told, SENDER) >= 1
+        with monkeypatch.context() as unseen:
+            unseen.setattr(Channel, "has_answered", lambda self: True)
+            sender.put({session.pk: 2})
+        heard: list[str] = []
+
+        def are_both_heard() -> bool:
+            heard.extend(listener.hear(0.1))
+            return len(heard) == 2
+
+        until(are_both_heard, "both are heard")
+        assert [parsed(payload) for payload in heard] == [(1, session.pk), (2, session.pk)]
+    finally:
+        listener.close()
+        sender.flush(SECONDS)
+
+
+def test_the_thread_that_commits_tells_itself(told: str, session: Session) -> None:
+    sender = sending.Sender(told)
+    sender.put({session.pk: 1})
+    sender.flush(SECONDS)
+    time.sleep(max(0.0, sender._pause_left()))
+    sender.put({session.pk: 2})
+    assert sender._sent == {session.pk: 2}
+    assert not sender._is_due.is_set()
+    sender.put({session.pk: 3})  # too soon, or not answered yet
+    assert sender._is_due.is_set() or not sender._pending
+    sender.flush(SECONDS)
+    assert sender._sent == sender._pending == {}
 
 
 def test_what_is_told_of_one_session_is_told_once() -> None:

@@ -206,6 +206,43 @@ def test_a_secret_may_be_a_key_and_no_entry_is_lost() -> None:
     assert all(PLACEHOLDER in name for name in found)
 
 
+# What looks like a key in it does so by chance.
+IMAGE = f"{'Q' * 300}/ABSK{'Q' * 400}=="
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        f"data:image/png;base64,{IMAGE}",
+        f'<img src="data:image/png;base64,{IMAGE}"> and data:;base64,{IMAGE}',
+        {"type": "base64", "media_type": "image/png", "data": IMAGE},
+    ],
+)
+def test_an_image_stays_whole(image: Any) -> None:
+    redactor = Redactor()
+    assert redactor.redact([image]) == [image]
+    assert redactor.counts == {}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_no_image_hides_a_secret(kind: str) -> None:
+    secret = PLANTED[kind]
+    around = f"x;base64,{secret} data:image/png;base64,{IMAGE} {secret};base64,{IMAGE}\n{secret}"
+    block = {"type": "base64", "data": f"{IMAGE}\n{secret}"}
+    found = json.dumps(redacted([around, block, {"data": secret, "type": "base64"}]))
+    assert [remains for remains in REMAINS if remains in found] == []
+
+
+def test_the_id_of_a_call_stays() -> None:
+    call = {"tool_call_id": f"fc-{'0123456789abcdef' * 2}", "tool_input": {"api_key": "k"}}
+    assert redacted({"messages": [call]}) == {
+        "messages": [{**call, "tool_input": {"api_key": PLACEHOLDER}}]
+    }
+    assert redacted({"tool_call_id": {"password": "p"}}) == {
+        "tool_call_id": {"password": PLACEHOLDER}
+    }
+
+
 def test_at_any_depth() -> None:
     value: Any = PLANTED["stripe"]
     for _ in range(49):
@@ -232,6 +269,8 @@ def test_at_any_depth() -> None:
         "curl " * 20000,
         ("password='" + "a" * 5000) * 20,
         "Private-Lines: 2\n" * 6000,
+        ";base64," * 12000,
+        f";base64,{'a' * 300}_" * 300,
         "key" * 33000,
     ],
 )

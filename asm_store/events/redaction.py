@@ -33,6 +33,14 @@ SHORTEST = 12
 MOST_LOOKS = 8
 
 _SCHEMA_TYPES = ("string", "object", "array", "number", "integer", "boolean", "null")
+# An image, a file: as long as these are, what looks like a key is in some of them by chance. The
+# keys that are told by their Base64 begin with the marks of a PEM block.
+_BODY = r"(?!LS0tLS1)[A-Za-z0-9+/]{256,}+={0,2}"
+_IN_URL = ";base64,"
+_BODIES = re.compile(rf"(?<={_IN_URL})({_BODY})(?![A-Za-z0-9_.-])")
+_WHOLE_BODY = re.compile(_BODY)
+# What models' APIs make up: two calls that have lost theirs are not told apart.
+_CALL_ID = "tool_call_id"
 # What a schema tells of a secret that may be one.
 _EXAMPLES = frozenset({"const", "default", "enum", "example", "examples", "value"})
 
@@ -61,6 +69,13 @@ class Redactor:
     def _text(self, text: str) -> str:
         if len(text) < SHORTEST or text.isalpha():
             return text
+        if _IN_URL not in text:
+            return self._looked_at(text)
+        pieces = _BODIES.split(text)
+        pieces[::2] = map(self._looked_at, pieces[::2])
+        return "".join(pieces)
+
+    def _looked_at(self, text: str) -> str:
         # Once more where something was found: what it was cut from may look like one now.
         for _ in range(MOST_LOOKS):
             before, text = text, self._look(text)
@@ -98,8 +113,8 @@ class Redactor:
             # An entry of a list may have its name beside it: {"name": ..., "value": ...}.
             called = label if name == "value" and isinstance(label, str) else name
             is_secret = is_secret_name(called) and not (name == "token" and "logprob" in value)
-            if name == REDACTED and _are_counts(item):
-                redacted[unique] = item  # the kind "url_password" is no password's name
+            if _stays(name, item, value):
+                redacted[unique] = item
             else:
                 redacted[unique] = self._secret(item, called) if is_secret else self.redact(item)
         return redacted
@@ -125,6 +140,16 @@ class Redactor:
 
 def _placeholder(match: re.Match[str]) -> str:
     return (match.groupdict().get("kept") or "") + PLACEHOLDER
+
+
+def _stays(name: str, item: Any, mapping: dict[str, Any]) -> bool:
+    """Whether the item of a mapping is none that a secret is looked for in."""
+    if name == REDACTED:  # the kind "url_password" is no password's name
+        return _are_counts(item)
+    if not isinstance(item, str):
+        return False
+    is_body = name == "data" and mapping.get("type") == "base64"
+    return name == _CALL_ID or (is_body and _WHOLE_BODY.fullmatch(item) is not None)
 
 
 def _are_counts(value: Any) -> bool:

@@ -142,7 +142,7 @@ def test_for_openai() -> None:
     ]
     calls = [
         {"id": id, "type": "function", "function": {"name": "look", "arguments": arguments}}
-        for id, arguments in (("a", '{"city": "Oslo"}'), ("b", "no JSON"))
+        for id, arguments in (("a", '{"city": "Oslo"}'), ("b", '{"input": "no JSON"}'))
     ]
     assert for_openai(items) == [
         {"role": "system", "content": "Be kind."},

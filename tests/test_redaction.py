@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,42 @@ def test_runs_too(store: BaseSessionStore, settings: Any) -> None:
     failed = store.get_run(str(caught.value.run_id))
     assert failed.error is not None
     assert failed.error["error_message"] == f"refused {PLACEHOLDER}"
+
+
+def test_what_is_said_with_each_turn_counts_once(store: BaseSessionStore, settings: Any) -> None:
+    """What a run's provider tells of itself is stored each time that more is known."""
+    settings.ASM_STORE_REDACTION = True
+    about = {"model": "m", "headers": {"x-key": SECRET}, SECRET: 1}
+    turn = [{"type": "run_started", "data": about}, {"type": "turn_completed"}]
+    new = {"type": "run_started", "data": {"headers": {"x-key": f"{SECRET} {SECRET}"}}}
+    cases: list[tuple[list[Any], int]] = [([], 2), ([new], 4), ([RuntimeError("broken")], 2)]
+    for end, count in cases:
+        session = store.save_session(make_session())
+        manager = SessionManager(store, ScriptedProvider([*turn, *turn, *turn, *end]))
+        with suppress(ProviderError):
+            manager.run_once("Hi", session_id=session.id)
+        [run] = store.list_runs(session.id)
+        assert run.metadata["_redacted"] == {"anthropic": count}
+        assert run.provider_metadata.keys() == {"model", "headers", PLACEHOLDER}
+
+
+def test_who_watches_a_run_sees_what_is_stored(store: BaseSessionStore, settings: Any) -> None:
+    settings.ASM_STORE_REDACTION = True
+    delta = {"type": "message_streamed", "data": {"content": f"use {SECRET} \0"}}
+    seen: list[Event] = []
+
+    def watch(event: Event) -> None:
+        seen.append(event.copied())
+        event.data["content"] = "its own copy"
+
+    manager = SessionManager(store, ScriptedProvider([delta, delta]))
+    result = manager.run_once("Hi", event_callback=watch)
+    own = [event for event in result.events if event.type == "message_streamed"]
+    told = [event for event in seen if event.type == "message_streamed"]
+    assert [(event.id, event.data, event.metadata) for event in told] == [
+        (event.id, event.data, event.metadata) for event in own
+    ]
+    assert own[0].data == {"content": f"use {PLACEHOLDER} \u2400"}
 
 
 def test_what_is_imported(using: str, settings: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from ..events.sanitizing import shown
@@ -87,7 +88,8 @@ class Account:
         self._turns = 0
         self._end: Event | None = None
         self._session_data: dict[str, Any] = {}
-        self.provider_metadata: dict[str, Any] = {}
+        self._metadata: dict[str, Any] = {}
+        self._stored_metadata: dict[str, Any] = {}
 
     def merge(self, event: Event) -> None:
         """Keep what an event says that is not stored itself."""
@@ -96,7 +98,7 @@ class Account:
                 event.data = {**self._end.data, **event.data}
             self._end = event
         elif event.type == Type.RUN_STARTED:
-            self.provider_metadata.update(event.data)
+            self._metadata.update(event.data)
         else:
             self._session_data.update(event.data)
 
@@ -105,7 +107,7 @@ class Account:
         if event.type == Type.TOKEN_USAGE_UPDATED:
             self._add_usage(_counts(event.data))
             if isinstance(model := event.data.get("model"), str):
-                self.provider_metadata.setdefault("model", model)
+                self._metadata.setdefault("model", model)
         elif event.type == Type.TURN_COMPLETED:
             self._turns += 1
         elif event.type == Type.MESSAGE_RECEIVED:
@@ -126,8 +128,12 @@ class Account:
         status = RUN_ENDS[Type(self._end.type)]
         raise Stop(status, error_data(self._end.data, status))
 
-    def fill(self, run: Run) -> Run:
-        """Give `run` what is known of it, however it ended."""
+    def fill(self, run: Run) -> dict[str, Any]:
+        """Give `run` what is known of it, however it ended.
+
+        Returns what its `provider_metadata` had not yet: once that is stored, and looked at for
+        secrets, `keep()` it, else the same secrets count again.
+        """
         run.turn_count = max(run.turn_count, self._turns)
         run.token_usage = self._run.token_usage
         said = self._said
@@ -137,8 +143,16 @@ class Account:
         if is_count(cost := said.get("cost_usd")):
             run.cost_usd = cost
         if isinstance(metadata := said.get("provider_metadata"), Mapping):
-            self.provider_metadata.update(metadata)
-        return run
+            self._metadata.update(metadata)
+        new = {name: value for name, value in self._metadata.items() if self._is_new(name, value)}
+        run.provider_metadata = {**run.provider_metadata, **new}
+        return new
+
+    def keep(self, metadata: Mapping[str, Any]) -> None:
+        self._stored_metadata.update(deepcopy(dict(metadata)))
+
+    def _is_new(self, name: str, value: Any) -> bool:
+        return name not in self._stored_metadata or self._stored_metadata[name] != value
 
     def output(self) -> dict[str, Any]:
         """What the provider said that the output is, or the text that was received."""

@@ -179,8 +179,8 @@ class Execution:
         self._told = event.data if event.type == Event.Type.ERROR_OCCURRED else None
         try:
             if event.type == Event.Type.MESSAGE_STREAMED:
-                self._recorder.write(event)
-                return event
+                written = self._recorder.write(event)
+                return written.copied() if self._is_watched else written
             stored = self._recorder.append(event)
         except (ValidationError, EventConflict) as error:
             raise failed(error) from error
@@ -193,15 +193,15 @@ class Execution:
     def _store_known(self) -> None:
         """Store what is known of the run by now: it may be ended elsewhere, or killed."""
 
-        def body() -> None:
+        def body() -> dict[str, Any]:
             _session, run = self._store._locked(self._run.id)
             check_running(run)
-            self._account.fill(run)
-            run.provider_metadata = {**run.provider_metadata, **self._account.provider_metadata}
+            metadata = self._account.fill(run)
             self._store.save_run(run)
+            return metadata
 
         with suppress(ValidationError):  # too much, or no price: the run's end tells
-            self._store._atomically(body)
+            self._account.keep(self._store._atomically(body))
 
     # How it ends
 
@@ -213,13 +213,10 @@ class Execution:
         def body() -> list[Event]:
             session, run = self._store._locked(self._run.id)
             check_running(run)
-            self._account.fill(run).set_output(self._account.output())
-            return self._store.flush(
-                session,
-                run,
-                [end, *self._session_events(session, COMPLETE, self._account.session_data())],
-                provider_metadata=self._account.provider_metadata,
-            )
+            self._account.fill(run)
+            run.set_output(self._account.output())
+            own = self._session_events(session, COMPLETE, self._account.session_data())
+            return self._store.flush(session, run, [end, *own])
 
         try:
             return self._lifecycle.once(end, body, self._own_events)
@@ -251,8 +248,7 @@ class Execution:
                 events += self._session_events(session, FAIL, stop.data)
             else:
                 events += self._session_events(session, CANCEL, {})
-            metadata = self._account.provider_metadata
-            return self._store.flush(session, run, events, provider_metadata=metadata)
+            return self._store.flush(session, run, events)
 
         return self._lifecycle.once(first, body, self._own_events)
 

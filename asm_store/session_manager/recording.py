@@ -35,10 +35,12 @@ class Recorder:
         """How long `store_due()` may wait; infinity when there is nothing to store."""
         return self._buffer.seconds_left()
 
-    def write(self, delta: Event) -> None:
-        """Store it with the next batch."""
-        self._buffer.add(self._buffer.checked(delta))
+    def write(self, delta: Event) -> Event:
+        """Store it with the next batch, and return it as it will be stored."""
+        record = self._buffer.checked(delta)
+        self._buffer.add(record)
         self.store_due()
+        return record
 
     def store_due(self) -> None:
         if self._buffer.seconds_left() == 0:

@@ -36,7 +36,8 @@ TYPES = (
 
 class Message(TypedDict, total=False):
     """One message. The call of a tool is the assistant's, with `tool_input`; its result is the
-    tool's, with `tool_output`; both have `tool_call_id` and `tool_name`.
+    tool's, with `tool_output`, and `is_error` when it failed; both have `tool_call_id` and
+    `tool_name`.
     """
 
     role: str
@@ -45,6 +46,7 @@ class Message(TypedDict, total=False):
     tool_name: str
     tool_input: Any
     tool_output: Any
+    is_error: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,15 +274,17 @@ def _call(event: Event) -> Message:
 
 def _result(event: Event) -> Message:
     output = event.data.get("tool_output")
-    if event.type == EventType.TOOL_CALL_FAILED and output is None:
+    is_error = event.type == EventType.TOOL_CALL_FAILED
+    if is_error and output is None:
         output = event.data.get("error_message")
-    return {
+    message: Message = {
         "role": "tool",
         "content": _text(output),
         "tool_call_id": _text(event.data.get("tool_call_id")),
         "tool_name": _text(event.data.get("tool_name")),
         "tool_output": output,
     }
+    return {**message, "is_error": True} if is_error else message
 
 
 def _key(event: Event) -> tuple[str | None, str]:

@@ -113,6 +113,7 @@ def test_messages_tools_and_the_latest_number(store: BaseSessionStore) -> None:
                 "tool_call_id": "c2",
                 "tool_name": "",
                 "tool_output": "no such file",
+                "is_error": True,
             },
             {"role": "assistant", "content": "Here."},
         ],

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..exceptions import ValidationError
+
 if TYPE_CHECKING:
     from ..transcripts import Transcript
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 MAX_NAME = 64
+# How APIs tell of calls, in a message or as a block of it.
+_CALLS = frozenset({"tool_calls", "function_call", "tool_use", "tool_result"})
 
 
 @dataclass(slots=True)
@@ -55,10 +59,13 @@ def conversation(input: Any, transcript: Transcript | None) -> list[Item]:
     """What was said before, then the run's input, oldest first.
 
     Calls have their results with them: a call without one is left out, as is a result without
-    its call. Ids of calls are unique.
+    its call. Ids of calls are unique. An input with calls in the form of some API's own is
+    refused: without them another conversation would be gone on from.
     """
     said = [] if transcript is None else transcript.messages
     messages = input["messages"] if isinstance(input, Mapping) else [_asked(input)]
+    for message in messages:
+        _check_calls(message)
     items = _items([*said, *messages])
     _make_ids_unique(call for item in items if isinstance(item, Called) for call in item.calls)
     return items
@@ -66,6 +73,18 @@ def conversation(input: Any, transcript: Transcript | None) -> list[Item]:
 
 def _asked(text: Any) -> dict[str, Any]:
     return {"role": "user", "content": text}
+
+
+def _check_calls(message: Mapping[str, Any]) -> None:
+    content = message.get("content")
+    blocks = content if isinstance(content, list) else []
+    kinds = {block.get("type") for block in blocks if isinstance(block, Mapping)}
+    found = [*(kinds & _CALLS), *(name for name in _CALLS if message.get(name))]
+    if found:
+        raise ValidationError(
+            f"input: a message has {found[0]!a}: calls of tools are told by the transcript of "
+            f"the session, with continuation=True."
+        )
 
 
 def _items(messages: Iterable[Mapping[str, Any]]) -> list[Item]:
@@ -108,7 +127,8 @@ def _answer(message: Mapping[str, Any], unanswered: list[Call]) -> None:
     for call in unanswered:
         if key == (call.id or call.name):
             output = message.get("tool_output")
-            call.answer(message.get("content") if output is None else output)
+            output = message.get("content") if output is None else output
+            call.answer(output, is_error=message.get("is_error") is True)
             unanswered.remove(call)
             return
 

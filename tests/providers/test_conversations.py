@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from asm_store.exceptions import ValidationError
 from asm_store.providers.anthropic import _messages as for_anthropic
 from asm_store.providers.conversations import Call, Called, Item, Said, conversation
 from asm_store.providers.openai import _messages as for_openai
@@ -82,6 +83,36 @@ def shown(messages: list[Message], asked: Any = "And?") -> list[Any]:
 )  # fmt: skip
 def test_items(messages: list[Message], items: list[Any]) -> None:
     assert shown(messages) == [*items, ("user", "And?")]
+
+
+def test_a_call_that_failed_goes_on_being_one() -> None:
+    failed: Message = {**result("a", "no such file"), "is_error": True}
+    messages = [call("a"), call("b"), failed, result("b", "found")]
+    [called, _asked] = conversation("And?", Transcript("session", messages, 4))
+    assert isinstance(called, Called)
+    assert [call.is_error for call in called.calls] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
+        {"role": "assistant", "content": "", "function_call": {"name": "look"}},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "a"}]},
+        {"role": "user", "content": ["Hi", {"type": "tool_result", "tool_use_id": "a"}]},
+    ],
+)
+def test_calls_in_the_form_of_an_api_are_refused(message: dict[str, Any]) -> None:
+    """In the input; what is stored already is gone on from as well as it can be."""
+    with pytest.raises(ValidationError, match="continuation=True"):
+        conversation({"messages": [said("user", "Hi"), message]}, None)
+    earlier = Transcript("session", [said(message["role"], message["content"])], 1)
+    assert len(conversation("Hi", earlier)) == 2
+
+
+def test_no_calls_are_none() -> None:
+    asked = {"messages": [{**said("assistant", "Hi"), "tool_calls": []}]}
+    assert conversation(asked, None) == [Said("assistant", "Hi")]
 
 
 def test_the_input_is_said_last() -> None:

@@ -146,6 +146,16 @@ def test_what_is_asked_for(wire: AnthropicWire, api: ApiServer) -> None:
 
 
 @only_openai
+def test_a_server_that_takes_no_stream_options(wire: OpenAIWire, api: ApiServer) -> None:
+    api.replies = [wire.said("Hi.")] * 2
+    run(wire, api)
+    run(wire, api, options={"stream_options": import_module("openai").omit})
+    first, second = api.requests
+    assert first["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in second
+
+
+@only_openai
 def test_a_refusal_is_no_answer(wire: OpenAIWire, api: ApiServer) -> None:
     pieces = wire.said("No, ", "sorry.").pieces
     api.replies = [Reply([piece.replace(b'"content": "', b'"refusal": "') for piece in pieces])]

@@ -15,6 +15,7 @@ from ..exceptions import InvalidStatus
 from ..fields import clean_id
 from ..models import Event, Run, Session
 from ..providers.failures import MAX_MESSAGE
+from .inputs import messages_of
 
 T = TypeVar("T")
 
@@ -184,6 +185,7 @@ class Lifecycle:
             if run.status != Run.Status.PENDING:
                 raise InvalidStatus(f"run {run_id} is {run.status}: only a pending one can start.")
             _check_active(session)
+            messages_of(run.input)  # of a run that was stored as it is, it may be anything
             run.provider = self.provider
             run.started_at = timezone.now()
             run = self.store.save_run(run.update_status(Run.Status.RUNNING))

@@ -147,6 +147,18 @@ def test_a_run_waits_until_it_is_executed(manager: SessionManager) -> None:
     ]
 
 
+@pytest.mark.parametrize("input", [None, {"prompt": "Hi"}, {"messages": []}, {"messages": ["Hi"]}])
+def test_a_run_whose_input_is_none_does_not_begin(manager: SessionManager, input: Any) -> None:
+    """One that was stored by another program, say."""
+    session = manager.store.save_session(make_session(status="active"))
+    run = manager.store.save_run(make_run(session, status="pending", input=input))
+    with pytest.raises(ValidationError, match="input: expected"):
+        manager.execute_run(run.id)
+    assert manager.store.get_run(run.id) == run
+    assert manager.store.get_session(session.id).status == "active"
+    assert types(manager.store, session.id) == []
+
+
 def test_runs_that_are_not_there(manager: SessionManager) -> None:
     for step in (manager.execute_run, manager.cancel_run):
         with pytest.raises(RunNotFound):

@@ -45,6 +45,13 @@ def test_a_structured_output(store: BaseSessionStore, run_once: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("option", ["usage", "message_history", "user_prompt"])
+def test_what_belongs_to_one_run_is_no_option(option: str) -> None:
+    """A usage that all runs share would count each of them with those before it."""
+    with pytest.raises(TypeError, match=f"{option}: belongs to one run"):
+        PydanticAIProvider(Agent(TestModel()), **{option: None})
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "output"),
     [(int, 7, {"content": 7}), (dict[str, int], {"a": 1}, {"a": 1})],

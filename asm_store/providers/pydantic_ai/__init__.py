@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["PydanticAIProvider"]
 
 
+_OF_ONE_RUN = frozenset({"user_prompt", "message_history", "usage"})
+
+
 class PydanticAIProvider(BaseProvider):
     """Executes runs with an agent of pydantic-ai, whatever its model; streams what it does.
 
@@ -40,6 +43,8 @@ class PydanticAIProvider(BaseProvider):
         **options: Any,
     ) -> None:
         _check_installed()
+        for option in _OF_ONE_RUN & options.keys():
+            raise TypeError(f"{option}: belongs to one run; a provider executes many.")
         self.agent = agent
         self.deps = deps
         self.name = self.name if name is None else name

@@ -137,6 +137,7 @@ class Execution:
                 continue
             yield from self._tell(deltas)
             deltas = []
+            self._check()  # what came before may have taken long to store
             if isinstance(event, Stop):
                 raise event
             if event is None:
@@ -244,6 +245,9 @@ class Execution:
             if run.status == Run.Status.RUNNING:
                 self._end(run, stop)
                 events = [*self._error_events(stop), first]
+            if session.deleted_at is not None:
+                # It takes no events, so its status stays: the run's own row tells what happened.
+                return self._store.flush(session, run)
             if stop.status != Run.Status.CANCELLED:
                 events += self._session_events(session, FAIL, stop.data)
             else:

@@ -11,18 +11,24 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connections
 from django.test import override_settings
+from django.utils import timezone
 
 from asm_store import maintenance
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import (
+    ProviderError,
     RunCancelled,
     RunTimeout,
+    SessionDeleted,
+    SessionNotFound,
 )
 from asm_store.maintenance import RetentionPolicy
-from asm_store.models import Event, Run, Session
+from asm_store.models import Event, Run, Session, SessionSequence
 from asm_store.providers import BaseProvider
+from asm_store.queries import search_runs
 from asm_store.session_manager import SessionManager
 from asm_store.session_manager.execution import CHECK_SECONDS
 from asm_store.test import ScriptedProvider, make_session
@@ -89,6 +95,38 @@ def test_no_time_at_all(store: BaseSessionStore) -> None:
         SessionManager(store, ScriptedProvider([HELLO])).run_once("Hi", timeout=0)
     session, _run = only(store)
     assert types(store, session.id) == [*BEGIN, "run_timeout", "session_failed"]
+
+
+def test_a_database_that_is_busy_is_waited_for(using: str, run_once: Any) -> None:
+    """It has to store how the run ended: that it is out of time shows when it can be stored."""
+    store = DatabaseSessionStore(using)
+    holders: list[threading.Thread] = []
+    is_held, is_released = threading.Event(), threading.Event()
+
+    def hold(session_id: str) -> None:
+        def body() -> None:
+            list(SessionSequence.objects.using(using).locked([session_id]))
+            is_held.set()
+            is_released.wait(1)
+
+        store._atomically(body)
+        connections.close_all()
+
+    def keep_busy(event: Event) -> None:
+        if event.type == "run_started":
+            holders.append(threading.Thread(target=hold, args=(event.session_id,)))
+            holders[0].start()
+            assert is_held.wait(SECONDS)
+
+    begin = time.monotonic()
+    manager = SessionManager(store, ScriptedProvider([HELLO, HELLO]))
+    with pytest.raises(RunTimeout):
+        run_once(manager, "Hi", event_callback=keep_busy, timeout=0.3)
+    assert time.monotonic() - begin > 0.9
+    holders[0].join()
+    session, run = only(store)
+    assert (run.status, session.status) == ("timeout", "failed")
+    assert types(store, session.id)[-2:] == ["run_timeout", "session_failed"]
 
 
 def test_a_run_is_cancelled_while_its_provider_blocks(
@@ -183,6 +221,23 @@ def test_a_process_that_is_killed(using: str) -> None:
     assert last.sequence_number == len(found)
 
 
+def test_what_a_killed_process_has_left_is_found_and_ended(using: str) -> None:
+    """As docs/running-agents.md says."""
+    store = DatabaseSessionStore(using)
+    store.save_session(make_session(id="ses_x"))
+    with start_process("tests.session_manager.test_stopping.run_in", [using, "ses_x"]) as child:
+        assert store.get_events("ses_x", type="turn_completed", wait_timeout=SECONDS)
+        child.kill()
+    assert maintenance.health_check(using=using) == []
+    [run] = search_runs(status="running", started_before=timezone.now(), using=using).runs
+    assert store.get_session(run.session_id).status == "active"
+    SessionManager(store, ScriptedProvider([])).cancel_session(run.session_id)
+    assert (store.get_run(run.id).status, store.get_session("ses_x").status) == (
+        *("cancelled", "cancelled"),
+    )
+    assert types(store, "ses_x")[-2:] == ["run_cancelled", "session_cancelled"]
+
+
 def run_in(using: str, session_id: str) -> None:
     """In a child process, which is killed."""
     script = [DELTA, {"type": "token_usage_updated", "data": {"input_tokens": 10}}]
@@ -209,6 +264,66 @@ def test_a_cancelled_session_stops_its_run(store: BaseSessionStore, blocking: Bl
     assert (run.status, session.status) == ("cancelled", "cancelled")
     found = types(store, session.id)
     assert (found.count("run_cancelled"), found.count("session_cancelled")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "more", [[], [HELLO], [DELTA], [{"type": "turn_completed"}], [RuntimeError("broken"), HELLO]]
+)
+def test_a_session_that_is_soft_deleted_ends_its_run(
+    store: BaseSessionStore, run_once: Any, more: list[Any]
+) -> None:
+    """Nothing can be appended to it: how the run ended stands in its row alone."""
+    script = [{"type": "token_usage_updated", "data": {"input_tokens": 10}}, HELLO, *more]
+    seen: list[str] = []
+
+    def delete(event: Event) -> None:
+        seen.append(event.type)
+        if event.type == "message_received":
+            run_threads([lambda: store.soft_delete_session(event.session_id)])
+
+    is_broken = any(isinstance(value, RuntimeError) for value in more)
+    manager = SessionManager(store, ScriptedProvider(script))
+    with pytest.raises(ProviderError if is_broken else SessionDeleted):
+        run_once(manager, "Hi", session_id="ses_x", event_callback=delete)
+    [run] = store.list_runs("ses_x")
+    assert (run.status, run.token_usage) == ("failed", {"input_tokens": 10})
+    code = "provider_error" if is_broken else "session_deleted"
+    assert (run.error or {})["error_code"] == code
+    assert run.ended_at is not None
+    assert types(store, "ses_x") == [*BEGIN, "token_usage_updated", "message_received"]
+    assert "run_failed" not in seen
+    session = store.restore_session("ses_x")
+    assert session.status == "active"
+    SessionManager(store, ScriptedProvider([])).run_once("Again", session_id=session.id)
+
+
+def test_a_timeout_in_a_session_that_is_soft_deleted(
+    store: BaseSessionStore, run_once: Any, blocking: Blocking
+) -> None:
+    def delete(event: Event) -> None:
+        if event.type == "run_started":
+            run_threads([lambda: store.soft_delete_session(event.session_id)])
+
+    blocking.script = []
+    manager = SessionManager(store, blocking)
+    with pytest.raises(RunTimeout):
+        run_once(manager, "Hi", session_id="ses_x", event_callback=delete, timeout=0.2)
+    [run] = store.list_runs("ses_x")
+    assert (run.status, (run.error or {})["error_code"]) == ("timeout", "run_timeout")
+    assert types(store, "ses_x") == BEGIN
+
+
+def test_a_session_that_is_removed_takes_its_run_with_it(
+    store: BaseSessionStore, run_once: Any
+) -> None:
+    def delete(event: Event) -> None:
+        if event.type == "message_received":
+            run_threads([lambda: store.delete_session(event.session_id)])
+
+    manager = SessionManager(store, ScriptedProvider([HELLO, HELLO]))
+    with pytest.raises(SessionNotFound):
+        run_once(manager, "Hi", event_callback=delete)
+    assert store.list_sessions(include_deleted=True) == []
 
 
 def test_a_run_that_maintenance_ended(store: BaseSessionStore) -> None:

@@ -24,6 +24,10 @@ class _Background:
     """A loop in a daemon thread, begun when it is first wanted."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """As new: also for a child process, which has not the thread of its parent."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -43,12 +47,15 @@ class _Background:
 
 
 background = _Background()
-if hasattr(os, "register_at_fork"):  # a child process has not the thread of its parent
-    os.register_at_fork(after_in_child=background.__init__)  # type: ignore[misc]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=background.reset)
 
 
 class BackgroundIterator(Iterator[Any]):
-    """Iterates over what `make()` returns, in the background loop. To be closed."""
+    """Iterates over what `make()` returns, in the background loop. To be closed.
+
+    In the loop of a `LoopIterator` what blocks holds up its own run only; here, all of them.
+    """
 
     def __init__(self, make: Callable[[], AsyncIterable[Any]]) -> None:
         self._feed = TaskFeed(make)

@@ -1,4 +1,4 @@
-"""What went wrong with an answer of a model's API, under names that all providers share."""
+"""What went wrong, under names that all providers share; mostly with an answer of an API."""
 
 from __future__ import annotations
 
@@ -40,20 +40,33 @@ class IncompleteAnswer(Exception):
         self.code = code
 
 
-def error_data(error: Exception, *, is_streaming: bool) -> dict[str, Any]:
-    """The data of `error_occurred`; `is_streaming`: the answer had begun to come."""
-    response = getattr(error, "response", None)
-    said = {
-        "status_code": getattr(error, "status_code", None),
-        "request_id": getattr(error, "request_id", None),
-        "retry_after": None if response is None else response.headers.get("retry-after"),
-    }
+def error_data(error: BaseException, code: str, **said: Any) -> dict[str, Any]:
+    """What an event tells of an error; `said` is what was said of it, None where nothing was."""
     return {
-        "error_message": str(error)[:MAX_MESSAGE],
-        "error_code": _code(error, is_streaming),
+        "error_message": _text(error)[:MAX_MESSAGE],
+        "error_code": code[:MAX_MESSAGE],
         "error_type": type(error).__name__,
         **{name: value for name, value in said.items() if value is not None},
     }
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # an exception of a provider's may fail at this too
+        return type(error).__name__
+
+
+def api_error_data(error: Exception, *, is_streaming: bool) -> dict[str, Any]:
+    """The same of an API's error; `is_streaming`: the answer had begun to come."""
+    response = getattr(error, "response", None)
+    return error_data(
+        error,
+        _code(error, is_streaming),
+        status_code=getattr(error, "status_code", None),
+        request_id=getattr(error, "request_id", None),
+        retry_after=None if response is None else response.headers.get("retry-after"),
+    )
 
 
 def _code(error: Exception, is_streaming: bool) -> str:

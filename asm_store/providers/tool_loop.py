@@ -23,7 +23,7 @@ from ..events.types import EventType
 from ..exceptions import ValidationError
 from .base import BaseProvider
 from .conversations import Call, Item, conversation
-from .failures import MAX_MESSAGE, IncompleteAnswer, error_data
+from .failures import MAX_MESSAGE, IncompleteAnswer, api_error_data
 from .feeds import LoopIterator
 from .tools import Tool
 
@@ -219,7 +219,7 @@ class ToolLoopProvider(BaseProvider):
         except Exception as error:
             for event in answer.told_usage():
                 yield event
-            data = error_data(error, is_streaming=answer.is_streaming)
+            data = api_error_data(error, is_streaming=answer.is_streaming)
             yield made(EventType.ERROR_OCCURRED, **data)
             raise
 

@@ -14,7 +14,7 @@ from ..events.validation import WARNINGS, warnings_for
 from ..exceptions import InvalidStatus
 from ..fields import clean_id
 from ..models import Event, Run, Session
-from ..providers.failures import MAX_MESSAGE
+from ..providers import failures
 from .inputs import messages_of
 
 T = TypeVar("T")
@@ -68,19 +68,8 @@ def error_data(error: object, code: str) -> dict[str, Any]:
     if isinstance(error, Mapping):
         return {"error_message": "", "error_code": code, **error}
     if isinstance(error, BaseException):
-        return {
-            "error_message": _text(error)[:MAX_MESSAGE],
-            "error_code": (_code(error) or code)[:MAX_MESSAGE],
-            "error_type": type(error).__name__,
-        }
-    return {"error_message": str(error)[:MAX_MESSAGE], "error_code": code}
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error) or type(error).__name__
-    except Exception:  # an exception of a provider's may fail at this too
-        return type(error).__name__
+        return failures.error_data(error, _code(error) or code)
+    return {"error_message": str(error)[: failures.MAX_MESSAGE], "error_code": code}
 
 
 def _code(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_ai import exceptions as ai
 
-from ..failures import MAX_MESSAGE
+from ..failures import error_data
 
 # The first that fits.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -27,18 +27,14 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def error_data(error: Exception) -> dict[str, Any]:
-    """The data of `error_occurred`."""
-    said = {
-        "status_code": getattr(error, "status_code", None),
-        "retry_after": getattr(error, "retry_after", None),
-    }
-    return {
-        "error_message": str(error)[:MAX_MESSAGE] or type(error).__name__,
-        "error_code": _code(error),
-        "error_type": type(error).__name__,
-        **{name: value for name, value in said.items() if value is not None},
-    }
+def agent_error_data(error: Exception) -> dict[str, Any]:
+    """What an event tells of an agent's error."""
+    return error_data(
+        error,
+        _code(error),
+        status_code=getattr(error, "status_code", None),
+        retry_after=getattr(error, "retry_after", None),
+    )
 
 
 def _code(error: Exception) -> str:

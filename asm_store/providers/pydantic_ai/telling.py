@@ -11,7 +11,7 @@ from pydantic_ai.run import AgentRunResult, AgentRunResultEvent
 from pydantic_core import to_jsonable_python
 
 from ... import pricing
-from .failures import error_data
+from .failures import agent_error_data
 
 if TYPE_CHECKING:
     from pydantic_ai.agent import AgentRunEvents
@@ -85,7 +85,7 @@ class Teller:
         for open_call in self._calls.values():
             yield _event("tool_call_failed", **_names(open_call), error_message=str(error))
         yield _event("run_failed", **self._totals(run.usage))
-        yield _event("error_occurred", **error_data(error))
+        yield _event("error_occurred", **agent_error_data(error))
 
     # Messages
 

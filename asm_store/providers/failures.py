@@ -59,13 +59,14 @@ def _text(error: BaseException) -> str:
 
 def api_error_data(error: Exception, *, is_streaming: bool) -> dict[str, Any]:
     """The same of an API's error; `is_streaming`: the answer had begun to come."""
-    response = getattr(error, "response", None)
+    # Of an HTTP library's; a cloud's own client may raise what has a mapping of this name.
+    headers = getattr(getattr(error, "response", None), "headers", None)
     return error_data(
         error,
         _code(error, is_streaming),
         status_code=getattr(error, "status_code", None),
         request_id=getattr(error, "request_id", None),
-        retry_after=None if response is None else response.headers.get("retry-after"),
+        retry_after=headers.get("retry-after") if isinstance(headers, Mapping) else None,
     )
 
 
@@ -75,7 +76,7 @@ def _code(error: Exception, is_streaming: bool) -> str:
     for name in _names(getattr(error, "body", None)):
         if name in _NAMED:
             return _NAMED[name]
-    status = getattr(error, "status_code", 0)
+    status = getattr(error, "status_code", None) or 0
     if status >= 400:
         return _STATUSES.get(status, "server_error" if status >= 500 else "invalid_request")
     if _is_of_the_connection(error):

@@ -11,7 +11,7 @@ from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
 from asm_store.exceptions import ProviderError
 from asm_store.models import Run
-from asm_store.providers.failures import IncompleteAnswer
+from asm_store.providers.failures import IncompleteAnswer, api_error_data
 from asm_store.session_manager import SessionManager
 from tests.providers.api_server import ApiServer, Reply
 from tests.providers.wires import Wire
@@ -180,3 +180,21 @@ def test_the_other_turns_are_kept(store: BaseSessionStore, wire: Wire, api: ApiS
     first = wire.usage_at_first
     total = {name: count + first.get(name, 0) for name, count in wire.usage.items()}
     assert run.token_usage == total
+
+
+class Strange(Exception):
+    """As a client of some cloud's own raises it."""
+
+    status_code = None
+    body = None
+    response = {"Error": {"Code": "ExpiredToken"}}
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+def test_an_error_of_no_http_library() -> None:
+    expected = {"error_message": "Strange", "error_type": "Strange"}
+    for is_streaming, code in ((False, "provider_error"), (True, "malformed_stream")):
+        data = api_error_data(Strange(), is_streaming=is_streaming)
+        assert data == {**expected, "error_code": code}

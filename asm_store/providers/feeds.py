@@ -38,6 +38,18 @@ class Ended:
 Arrival: TypeAlias = Yielded | Ended
 
 
+def yielded(value: Any) -> Yielded:
+    """`value` as it is now: who yields it may go on with the same mapping before it is taken."""
+    copied = getattr(value, "copied", None)  # of an Event
+    return Yielded(copied() if callable(copied) else _own(value))
+
+
+def _own(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _own(item) for name, item in value.items()}
+    return [_own(item) for item in value] if type(value) is list else value
+
+
 class OwnThread:
     """Where the ORM of async code runs: who waits for that code may keep the caller's busy."""
 
@@ -105,7 +117,8 @@ class ThreadFeed:
             self._changed.notify_all()
             values = self._values
         if callable(stop := getattr(values, "stop", None)):
-            stop()
+            with suppress(Exception):  # it is heard no more, whatever it says
+                stop()
 
     def _start(self) -> None:
         if self._thread is None:
@@ -132,7 +145,7 @@ class ThreadFeed:
         with self._changed:
             self._values = () if self._is_stopped else values
         for value in self._values:
-            if not self._put(Yielded(value)):
+            if not self._put(yielded(value)):
                 break
         if callable(close := getattr(values, "close", None)):
             close()
@@ -210,7 +223,7 @@ class TaskFeed:
             async for value in values:
                 if self._is_stopped:
                     break  # it has not let itself be cancelled
-                await self._arrivals.put(Yielded(value))
+                await self._arrivals.put(yielded(value))
         finally:
             if callable(close := getattr(values, "aclose", None)):
                 await close()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from .. import transcripts
 from ..backends import arguments
 from ..backends.base import BaseSessionStore, async_twin
-from ..exceptions import InvalidStatus, SequenceConflict, SessionNotFound, ValidationError
+from ..exceptions import (
+    InvalidStatus,
+    SequenceConflict,
+    SessionNotFound,
+    StoreError,
+    ValidationError,
+)
 from ..fields import clean_id
 from ..models import Run, Session
 from ..providers import BaseProvider
@@ -155,18 +162,14 @@ class SessionManager:
         if session_id is not None:
             new.id = clean_id(session_id, "session_id")
 
-        was_active: list[bool] = []
-        create = partial(
-            self._lifecycle.create_run,
-            *(new.id, input, messages),
-            first=lambda: was_active.append(self._make_active(new)),
-        )
+        run, ends_session = self._create_run(new, input, messages)
         try:
-            run = create()
-        except (SequenceConflict, InvalidStatus):
-            run = create()  # the session was made, or made active, by somebody else meanwhile
-        ends_session = not was_active[-1]
-        return self._execution(run.id, event_callback, continuation, seconds, ends_session)
+            return self._execution(run.id, event_callback, continuation, seconds, ends_session)
+        except BaseException:
+            # Nobody else knows of it, or would end what was made for it.
+            with suppress(StoreError):
+                self.cancel_session(new.id) if ends_session else self.cancel_run(run.id)
+            raise
 
     execute_run = driven(_begin, "execute_run")
     run_once = driven(_begin_once, "run_once")
@@ -203,6 +206,22 @@ class SessionManager:
             tags=tags if isinstance(tags, str) or not isinstance(tags, Iterable) else list(tags),
             metadata={} if metadata is None else metadata,
         )
+
+    def _create_run(
+        self, new: Session, input: Any, messages: list[dict[str, Any]]
+    ) -> tuple[Run, bool]:
+        """A pending run, and whether its session was not active before."""
+        was_active: list[bool] = []
+        create = partial(
+            self._lifecycle.create_run,
+            *(new.id, input, messages),
+            first=lambda: was_active.append(self._make_active(new)),
+        )
+        try:
+            run = create()
+        except (SequenceConflict, InvalidStatus):
+            run = create()  # the session was made, or made active, by somebody else meanwhile
+        return run, not was_active[-1]
 
     def _make_active(self, new: Session) -> bool:
         """Whether the session was active before; it is from now on."""

@@ -17,6 +17,7 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import (
     InvalidStatus,
     ProviderError,
+    RunCancelled,
     RunTimeout,
     StorageError,
 )
@@ -183,6 +184,24 @@ def test_a_run_that_is_cancelled_before_it_begins(store: BaseSessionStore, run_o
     session, run = only(store)
     assert (run.status, session.status) == ("cancelled", "cancelled")
     assert types(store, session.id) == [*BEGIN[:-1], "run_cancelled", "session_cancelled"]
+
+
+@pytest.mark.parametrize("first", ["message_sent", "run_started"])
+@pytest.mark.parametrize("script", [[], [HELLO]])
+def test_a_run_that_is_cancelled_with_its_first_event(
+    store: BaseSessionStore, run_once: Any, script: list[Any], first: str
+) -> None:
+    manager = SessionManager(store, ScriptedProvider(script))
+
+    def cancel(event: Event) -> None:
+        if event.type == first:
+            run_threads([lambda: manager.cancel_run(event.run_id or "")])
+
+    with pytest.raises(RunCancelled):
+        run_once(manager, "Hi", event_callback=cancel)
+    session, run = only(store)
+    assert (run.status, session.status) == ("cancelled", "cancelled")
+    assert types(store, session.id) == [*BEGIN, "run_cancelled", "session_cancelled"]
 
 
 @pytest.mark.parametrize("error", [StorageError("away"), KeyboardInterrupt()])

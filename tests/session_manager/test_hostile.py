@@ -238,6 +238,6 @@ def test_a_timeout_of_what_swallows_its_cancellation(store: BaseSessionStore) ->
             await SessionManager(store, AsyncMade(deaf)).arun_once("Hi", timeout=0.2)
         return time.monotonic() - begin
 
-    assert async_to_sync(run)() < 0.2 + 1.0
+    assert async_to_sync(run)() < 5  # its grace is over long before it is done
     _session, its_run = only(store)
     assert its_run.status == "timeout"

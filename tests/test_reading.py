@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
+from asm_store.backends.arguments import EventFilter
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Session
 from asm_store.test import make_event, make_session
+from asm_store.waiting import drive
 from tests.databases import vendor_of
 
 
-def peak(lines: Iterator[bytes]) -> int:
+def peak(lines: Iterator[object]) -> int:
     """The most memory that Python had allocated while the lines passed by, in bytes."""
     tracemalloc.start()
     try:
@@ -51,6 +54,22 @@ def test_large_lines_need_little_memory(using: str) -> None:
         store.append_event(make_event(session, data={"content": "x" * size}))
     # The first page is as long as ever; a line is in memory as columns, as text and as bytes.
     assert peak(store.iter_events_json(session.pk)) < 60 * size
+
+
+def test_live_lines_need_still_less(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    size = 1_000_000
+    session = fill(store, 20, {"content": "x" * size})
+    wanted = EventFilter(session_id=session.pk)
+    assert peak(drive(store._live_lines(wanted))) < 20 * size
+
+
+def test_the_lines_of_a_short_session_are_one_query(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    session = fill(store, 31, {"content": "x"})
+    with CaptureQueriesContext(connections[using]) as queries:
+        assert len(list(store.iter_events_json(session.pk))) == 31
+    assert len(queries) == 1
 
 
 def test_a_line_break_between_values_stays_out_of_the_line(using: str) -> None:

@@ -38,8 +38,9 @@ Line = tuple[int, bytes]  # an event's number, and its line
 PAGE = 100
 # Lines that one query loads: few at first, then as many as would have so many bytes if they were
 # as large as those before.
-FIRST_LINES = 4
-MOST_LINES = 250
+FIRST_LINES = 32
+FIRST_LIVE_LINES = 4  # many requests may hold them at the same time
+MOST_LINES = 250  # at once, when they have no payloads: these lines are small
 PAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -232,7 +233,11 @@ class EventReader(ABC):
     def _new_lines(self, wanted: EventFilter, latest: int, polling: Polling) -> Steps[Line]:
         """The same as lines, in pages that large payloads make short."""
         if (wanted.after or 0) < latest:
-            yield from self._line_pages(replace(wanted, before=latest + 1), list, polling)
+            yield from self._live_lines(replace(wanted, before=latest + 1), polling)
+
+    def _live_lines(self, wanted: EventFilter, polling: Polling | None = None) -> Steps[Line]:
+        """The matching lines, of which little is held at a time."""
+        return self._line_pages(wanted, list, FIRST_LIVE_LINES, polling)
 
     def _pause(self, polling: Polling) -> Steps[Any]:
         pause = polling.pause()
@@ -282,17 +287,18 @@ class EventReader(ABC):
         return self._export_steps(wanted)
 
     def _export_steps(self, wanted: EventFilter) -> Steps[bytes]:
-        return self._line_pages(wanted, _without_numbers)
+        return self._line_pages(wanted, _without_numbers, FIRST_LINES)
 
     def _line_pages(
         self,
         wanted: EventFilter,
         of: Callable[[list[Line]], list[T]],
+        first: int,
         polling: Polling | None = None,
     ) -> Steps[T]:
-        """What `of` makes of the matching lines, page by page."""
+        """What `of` makes of the matching lines, page by page, of `first` lines at first."""
         left = wanted.limit
-        size = FIRST_LINES
+        size = first if wanted.payloads else MOST_LINES
         while left is None or left > 0:
             count = size if left is None else min(size, left)
             page = yield self._ask_lines(replace(wanted, limit=count), polling)

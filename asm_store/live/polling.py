@@ -67,7 +67,7 @@ def read_page(store: BaseSessionStore, wanted: EventFilter) -> Page:
     latest = progress.latest_sequence
     found: list[tuple[int, bytes]] = []
     size = 0
-    for number, line in drive(store._line_pages(replace(wanted, before=latest + 1), list)):
+    for number, line in drive(store._live_lines(replace(wanted, before=latest + 1))):
         found.append((number, line))
         size += len(line)
         if size >= PAGE_BYTES:

@@ -86,7 +86,7 @@ def test_of_one_run(browser: Browser, session: Session, events: list[Event]) -> 
 def test_large_payloads_make_short_pages(
     browser: Browser, session: Session, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "FIRST_LINES", 2)
+    monkeypatch.setattr(reading, "FIRST_LIVE_LINES", 2)
     monkeypatch.setattr(reading, "PAGE_BYTES", 1)
     monkeypatch.setattr(polling, "PAGE_BYTES", 500)
     found: list[int] = []

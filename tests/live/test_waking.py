@@ -100,7 +100,8 @@ def test_many_streams_of_one_session_are_woken_each_with_what_it_may_see(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lines with payloads, lines without them and events of one range are asked for together."""
-    monkeypatch.setattr(reading, "FIRST_LINES", reading.PAGE)
+    for first in ("FIRST_LIVE_LINES", "MOST_LINES"):
+        monkeypatch.setattr(reading, first, reading.PAGE)
 
     async def shown(view: str) -> set[str]:
         async with aclosing(followed(browser, session, view)) as stream:

@@ -90,7 +90,7 @@ class Record(models.Model):
         copy = self._copy()
         for name, value in copy.__dict__.items():
             if isinstance(value, dict | list):  # nothing else in a column can be changed
-                copy.__dict__[name] = deepcopy(value)
+                copy.__dict__[name] = _copied_json(value)
         copy._state.adding, copy._state.db = self._state.adding, self._state.db
         return copy
 
@@ -114,6 +114,18 @@ def copied(value: Any) -> Any:
     if isinstance(value, list):
         return [copied(each) for each in value]
     return value.copied() if isinstance(value, Record) else value
+
+
+def _copied_json(value: Any) -> Any:
+    """As `deepcopy()`, several times as fast: what is shared by thousands is copied as often."""
+    kind = type(value)
+    if kind is str or kind is int or kind is float or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return {name: _copied_json(item) for name, item in value.items()}
+    if kind is list:
+        return [_copied_json(item) for item in value]
+    return deepcopy(value)  # not read from a database: its holder has put it there
 
 
 @cache

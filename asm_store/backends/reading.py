@@ -200,9 +200,9 @@ class EventReader(ABC):
         self,
         wanted: EventFilter,
         idle_timeout: float | None,
-        pages: Callable[[EventFilter, int, Polling], Steps[T]],
+        pages: Callable[[EventFilter, int, int, Polling], Steps[T]],
     ) -> Steps[T]:
-        seen = -1
+        seen, after = -1, wanted.after or 0
         with self._watch(wanted.session_id) as watch:
             polling = Polling(idle_timeout, watch)
             # How far it is, is asked before the events are: what commits in between comes next
@@ -211,29 +211,31 @@ class EventReader(ABC):
                 if progress.latest_sequence < seen:
                     return  # deleted, and saved anew under the same id
                 seen = watch.seen = progress.latest_sequence
-                yield from pages(wanted, seen, polling)
-                wanted = replace(wanted, after=max(seen, wanted.after or 0))
+                yield from pages(wanted, after, seen, polling)
+                after = max(seen, after)
                 if progress.has_ended or polling.is_over:
                     return
                 yield from self._pause(polling)
         if seen < 0:
             raise session_not_found(wanted.session_id)
 
-    def _pages(self, wanted: EventFilter, latest: int, polling: Polling) -> Steps[Event]:
-        """The matching events up to the number `latest`, by their numbers: no page is skipped."""
-        after = wanted.after or 0
+    def _pages(
+        self, wanted: EventFilter, after: int, latest: int, polling: Polling
+    ) -> Steps[Event]:
+        """The matching events `after` .. `latest`, by their numbers: no page is skipped."""
         while after < latest:
             next_page = replace(wanted, after=after, before=latest + 1, limit=PAGE)
             page = yield self._ask_events(next_page, polling.watch)
             if page:
-                yield page
-                polling.restart()  # what the caller did with the page was no idle time
+                yield from _given(page, polling)
             after = page[-1].sequence_number if len(page) == PAGE else latest
 
-    def _new_lines(self, wanted: EventFilter, latest: int, polling: Polling) -> Steps[Line]:
+    def _new_lines(
+        self, wanted: EventFilter, after: int, latest: int, polling: Polling
+    ) -> Steps[Line]:
         """The same as lines, in pages that large payloads make short."""
-        if (wanted.after or 0) < latest:
-            yield from self._live_lines(replace(wanted, before=latest + 1), polling)
+        if after < latest:
+            yield from self._live_lines(replace(wanted, after=after, before=latest + 1), polling)
 
     def _live_lines(self, wanted: EventFilter, polling: Polling | None = None) -> Steps[Line]:
         """The matching lines, of which little is held at a time."""
@@ -303,9 +305,7 @@ class EventReader(ABC):
             count = size if left is None else min(size, left)
             page = yield self._ask_lines(replace(wanted, limit=count), polling)
             if page:
-                yield of(page)
-                if polling is not None:
-                    polling.restart()
+                yield from _given(of(page), polling)
             if len(page) < count:
                 return
             wanted = replace(wanted, after=page[-1][0])
@@ -337,6 +337,15 @@ class EventReader(ABC):
     @abstractmethod
     def _get_progress(self, session_id: str) -> Progress | None:
         """None when the session is not stored."""
+
+
+def _given(page: list[T], polling: Polling | None) -> Steps[T]:
+    if polling is None:
+        yield page
+        return
+    polling.watch.has_read()
+    yield page
+    polling.restart()  # what the caller did with the page was no idle time
 
 
 def _without_numbers(page: list[Line]) -> list[bytes]:

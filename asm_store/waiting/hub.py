@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from .. import conf
 from ..db import Channel, get_operations
 from .backoff import Backoff
-from .watching import Watch
+from .watching import Watch, wake_all
 
 logger = logging.getLogger("asm_store")
 
@@ -178,17 +178,13 @@ class Hub:
     def _tell_listening(self, is_listening: bool) -> None:
         """All look at once: what came before was not heard, or what comes will not be."""
         self.is_listening = is_listening
-        now = time.monotonic()
-        for watch in self._all():
-            watch.wake(now)
+        wake_all(self._all(), time.monotonic())
 
     def _spread(self, payload: str, now: float) -> None:
         number, session_id = parsed(payload)
         with self._lock:
             watches = list(self._watches.get(session_id, ()))
-        for watch in watches:
-            if not number or number > watch.seen:
-                watch.wake(now)
+        wake_all((watch for watch in watches if not number or number > watch.seen), now)
 
 
 # What is told: a session's latest number, and 0 when something else of it has changed.

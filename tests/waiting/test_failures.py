@@ -26,16 +26,15 @@ from tests.waiting.waiters import (
     SECONDS,
     SENDER,
     Follower,
+    append_followed,
+    complete,
+    end_connection_and_complete,
     end_connections,
     hub_of_tests,
     listening,
     processes,
     until,
 )
-
-
-def complete(using: str, session: Session) -> None:
-    DatabaseSessionStore(using).update_session(session.pk, status="completed")
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -45,15 +44,13 @@ class TestReconnecting:
     ) -> None:
         follower = Follower(told, session)
         with listening(hub):
-            for number in range(1, 4):
+            for _ in range(3):
                 before = processes(told, LISTENER)
                 assert end_connections(told, LISTENER) == 1
-                append(told, session)
-                follower.wait_for([*range(1, number + 1)])
+                append_followed(told, session, follower)
                 until(lambda: processes(told, LISTENER) not in ([], before), "another listens")  # noqa: B023
                 until(lambda: hub.is_listening, "it hears")
-            append(told, session)
-            follower.wait_for([1, 2, 3, 4])
+            append_followed(told, session, follower)
             complete(told, session)
         warned = [each for each in caplog.records if each.levelname == "WARNING"]
         assert [each.name for each in warned] == ["asm_store"] * 3
@@ -62,13 +59,11 @@ class TestReconnecting:
     def test_the_sender(self, told: str, session: Session, hub: Hub) -> None:
         follower = Follower(told, session)
         with listening(hub):
-            for number in range(1, 4):
-                append(told, session)
-                follower.wait_for([*range(1, number + 1)])
+            for _ in range(3):
+                append_followed(told, session, follower)
                 assert end_connections(told, SENDER) == 1
-            append(told, session)
-            follower.wait_for([1, 2, 3, 4])
-            complete(told, session)
+            append_followed(told, session, follower)
+            end_connection_and_complete(told, SENDER, session, follower)
 
     def test_a_server_that_does_not_answer_is_left(
         self, told: str, session: Session, hub: Hub, monkeypatch: pytest.MonkeyPatch
@@ -109,9 +104,7 @@ def test_lost_notifications_cost_a_pause_and_no_event(
     with override_settings(ASM_STORE_NOTIFY=False):
         follower = Follower(told, session)
         with listening(hub):
-            for number in range(1, 4):
-                append(told, session)
-                follower.wait_for([*range(1, number + 1)])
+            append_followed(told, session, follower, 3)
             complete(told, session)
 
 

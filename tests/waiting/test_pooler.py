@@ -25,7 +25,9 @@ from tests.servers.processes import Account, Processes, free_port
 from tests.waiting.waiters import (
     LISTENER,
     Follower,
-    end_connections,
+    append_followed,
+    complete,
+    end_connection_and_complete,
     hub_of_tests,
     listening,
     processes,
@@ -85,10 +87,6 @@ def hub(pooled: str) -> Hub:
     return hub_of_tests(pooled)
 
 
-def complete(using: str, session: Session) -> None:
-    DatabaseSessionStore(using).update_session(session.pk, status="completed")
-
-
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Of poolers; the sender says too that the PgBouncer of another test is gone."""
     found = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
@@ -141,13 +139,8 @@ class TestPooler:
             follower = Follower(pooled, session)
             with listening(hub):
                 assert len(listens(pooled)) == 1
-                for number in range(1, 4):
-                    append(pooled, session)
-                    follower.wait_for([*range(1, number + 1)])
-                assert end_connections(pooled, LISTENER) == 1
-                append(pooled, session)
-                follower.wait_for([1, 2, 3, 4])
-                complete(pooled, session)
+                append_followed(pooled, session, follower, 3)
+                end_connection_and_complete(pooled, LISTENER, session, follower)
             until(lambda: not processes(pooled, LISTENER), "the connection is closed")
 
     def test_nobody_listens_where_the_setting_says_so(

@@ -18,7 +18,7 @@ from asm_store.waiting import hub_of, telling
 from asm_store.waiting.hub import NAME as LISTENER
 from asm_store.waiting.hub import Hub
 from asm_store.waiting.sending import NAME as SENDER
-from tests.failures import execute
+from tests.failures import append, execute
 
 T = TypeVar("T")
 SECONDS = 30
@@ -107,11 +107,32 @@ def listening(hub: Hub, count: int = 1) -> Iterator[None]:
     until(lambda: hub.count == 0, "nobody waits any more")
 
 
+def complete(using: str, session: Session) -> None:
+    DatabaseSessionStore(using).update_session(session.pk, status="completed")
+
+
+def append_followed(using: str, session: Session, follower: Follower, count: int = 1) -> None:
+    """So many events, one after the other, each when the follower has the one before."""
+    for number in range(len(follower.numbers) + 1, len(follower.numbers) + count + 1):
+        append(using, session)
+        follower.wait_for([*range(1, number + 1)])
+
+
+def end_connection_and_complete(
+    using: str, name: str, session: Session, follower: Follower
+) -> None:
+    """The server ends the connection of that name; what comes then is followed all the same."""
+    assert end_connections(using, name) == 1
+    append_followed(using, session, follower)
+    complete(using, session)
+
+
 def sender_of(using: str) -> Any:
     return telling._senders[using]
 
 
 __all__ = [
-    "LISTENER", "SECONDS", "SENDER", "Follower", "end_connections", "hub_of_tests", "listening",
-    "processes", "run", "sender_of", "until",
+    "LISTENER", "SECONDS", "SENDER", "Follower", "append_followed", "complete",
+    "end_connection_and_complete", "end_connections", "hub_of_tests", "listening", "processes",
+    "run", "sender_of", "until",
 ]  # fmt: skip

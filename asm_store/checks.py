@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from django.apps import apps
@@ -180,6 +181,41 @@ def check_pooler(
         for using in sorted(set(databases or ()) & set(_databases()) - named.keys())
         if get_operations(using).is_behind_pooler()
     ]
+
+
+@checks.register
+def check_listen_aliases(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """W006: where ASM_STORE_LISTEN_ALIASES says so, one can LISTEN."""
+    try:
+        named = conf.listen_aliases()
+    except ImproperlyConfigured:
+        return []  # E003 says so
+    hint = (
+        "Readers that wait are not woken, and poll. Name an alias of the PostgreSQL server that is "
+        "written to, or None."
+    )
+    found = []
+    for using, alias in named.items():
+        reason = alias and _why_deaf(alias, may_ask=using in (databases or ()))
+        if reason:
+            text = f"Nobody can LISTEN on {alias!r}, for {using!r}: {reason}"
+            found.append(_message(checks.Warning, "W006", text, hint))
+    return found
+
+
+def _why_deaf(alias: str, *, may_ask: bool) -> str | None:
+    operations = get_operations(alias)
+    if not operations.supports_notifications:
+        return "it is no PostgreSQL database, with psycopg 3."
+    if may_ask:
+        try:
+            with closing(operations.open_channel("asm_store check")) as channel:
+                channel.listen()
+        except Exception as error:  # whatever it is, listeners would meet it too
+            return " ".join(str(error).split())
+    return None
 
 
 @checks.register(checks.Tags.database)

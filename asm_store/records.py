@@ -109,6 +109,15 @@ class Record(models.Model):
         return copy
 
 
+def columns_of(record: Record) -> dict[str, Any]:
+    """What an update may write of it."""
+    return {
+        field.attname: getattr(record, field.attname)
+        for field in record._meta.concrete_fields
+        if not (field.primary_key or field.generated)
+    }
+
+
 def copied(value: Any) -> Any:
     """Of a record, or a list of records, one that its holder may change; else `value` itself."""
     if isinstance(value, list):

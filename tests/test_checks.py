@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
 
+from asm_store.checks import check_listen_aliases
 from tests.cases import require
 from tests.databases import vendor_of
 
@@ -74,7 +75,7 @@ def test_every_check_is_documented_and_no_other() -> None:
     headings = re.findall(r"^## (asm_store\.\w+)$", DOCUMENTED.read_text(), re.MULTILINE)
     assert headings == [
         f"asm_store.{id}"
-        for id in ("E001", "E002", "E003", "E004", "W001", "W002", "W003", "W004", "W005")
+        for id in ("E001", "E002", "E003", "E004", "W001", "W002", "W003", "W004", "W005", "W006")
     ]
 
 
@@ -232,6 +233,30 @@ class TestW004:
         quiet.ASM_STORES = on(require("mysql"))
         quiet.ASM_STORE_MAX_EVENT_BYTES = 10**12
         assert ids(deploy=True) == []
+
+
+class TestW006:
+    def test_an_alias_of_another_vendor(self, quiet: Any) -> None:
+        quiet.ASM_STORE_LISTEN_ALIASES = {"default": "default"}  # SQLite
+        [warning] = found()
+        assert warning.id == "asm_store.W006"
+        assert "'default'" in warning.msg
+
+    def test_an_alias_on_which_listen_fails(
+        self, quiet: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        using = require("postgresql")
+        quiet.ASM_STORE_LISTEN_ALIASES = {using: using}
+        assert check_listen_aliases(databases=[using]) == []
+        monkeypatch.setitem(connections.settings[using], "PORT", 1)
+        assert found() == []  # it is not asked then
+        [warning] = check_listen_aliases(databases=[using])
+        assert warning.id == "asm_store.W006"
+        assert "connection" in warning.msg
+
+    def test_nobody_is_to_listen(self, quiet: Any) -> None:
+        quiet.ASM_STORE_LISTEN_ALIASES = {"default": None}
+        assert found() == []
 
 
 def test_a_check_can_be_silenced() -> None:

@@ -18,7 +18,7 @@ from ..db import BaseOperations, get_operations
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
-from ..records import copied
+from ..records import columns_of, copied
 from ..waiting import Watch, hub_of, tell
 from . import lines, transactions
 from .appending import Stored, plan_append
@@ -38,16 +38,20 @@ class DatabaseSessionStore(BaseSessionStore):
 
     Outside such a block a write has a transaction of its own, which is tried again while the
     database is busy or away (`ASM_STORE_RETRY_SECONDS`). Missing tables: `MigrationRequired`.
+    `share_reads=False`: tasks that follow a session do not share what they read.
     """
 
     supports_transactions: ClassVar[bool] = True
     supports_processes: ClassVar[bool] = True
 
-    def __init__(self, using: str = "default", *, alias: str | None = None) -> None:
+    def __init__(
+        self, using: str = "default", *, alias: str | None = None, share_reads: bool = True
+    ) -> None:
         super().__init__(alias=alias)
         if not isinstance(using, str):
             raise TypeError(f"using: expected the alias of a database, got {using!r}")
         self.using = using
+        self._share_reads = share_reads
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(using={self.using!r})"
@@ -63,7 +67,7 @@ class DatabaseSessionStore(BaseSessionStore):
         if session.parent_session_id is not None:
             self._lock_session(session.parent_session_id)
         stored = self._sessions().filter(id=session.id)
-        columns = _columns(session)
+        columns = columns_of(session)
         kept = Coalesce(Value(session.deleted_at, models.DateTimeField()), F("deleted_at"))
         if not stored.update(**{**columns, "deleted_at": kept}):
             self._insert(session)
@@ -190,7 +194,7 @@ class DatabaseSessionStore(BaseSessionStore):
                 return self._store_run(run, deleted_at, keep_cost=True, locking=True)
             if keep_cost and cost is not None:
                 run.cost_usd = cost
-            stored.update(**_columns(run))
+            stored.update(**columns_of(run))
         elif owner is not None:
             raise ValidationError(f"session_id: run {run.id} belongs to session {owner}.")
         elif deleted_at is not None:
@@ -379,21 +383,10 @@ class DatabaseSessionStore(BaseSessionStore):
             # In the caller's block there is time to change the record before it is told of.
             arguments = {name: copied(value) for name, value in arguments.items()}
 
-        def send() -> None:
-            try:
-                tell(self.using, numbers)
-            finally:  # a setting that cannot be read keeps no receiver from hearing of it
-                signal.send_robust(sender=type(self), store=self, **arguments)
-
-        transaction.on_commit(send, using=self.using, robust=True)
-
-
-def _columns(record: Session | Run) -> dict[str, Any]:
-    return {
-        field.attname: getattr(record, field.attname)
-        for field in record._meta.concrete_fields
-        if not (field.primary_key or field.generated)
-    }
+        # One by one: a setting that cannot be read keeps no receiver from hearing of it.
+        on_commit = partial(transaction.on_commit, using=self.using, robust=True)
+        on_commit(partial(tell, self.using, numbers))
+        on_commit(partial(signal.send_robust, sender=type(self), store=self, **arguments))
 
 
 def _delete_rows(rows: models.QuerySet[Any]) -> None:

@@ -115,6 +115,9 @@ def _documented(method: M, find: Callable[..., Any], name: str, returns: str) ->
 class EventReader(ABC):
     """The reading methods of every store; those that wait block nothing while they do."""
 
+    # Whether what one task reads is what others would.
+    _share_reads = True
+
     def _find(
         self,
         session_id: str,
@@ -245,7 +248,7 @@ class EventReader(ABC):
         pause = polling.pause()
         if polling.has_joined:
             # What others read is what this one would, unless it is in the caller's transaction.
-            polling.watch.may_share = not (yield Ask(self._is_in_block))
+            polling.watch.may_share = self._share_reads and not (yield Ask(self._is_in_block))
         yield pause
 
     def _ask_progress(self, watch: Watch) -> Ask:

@@ -9,15 +9,26 @@ import pytest
 from django.db import transaction
 from django.test import override_settings
 
+from asm_store.backends.arguments import EventFilter
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.maintenance import RetentionPolicy, execute
-from asm_store.models import Session
+from asm_store.models import Event, Session
 from asm_store.test import make_event
 from asm_store.waiting.hub import Hub
+from asm_store.waiting.watching import CROWD
 from tests.failures import append
 from tests.failures import execute as execute_sql
 from tests.threads import run_threads
-from tests.waiting.waiters import LISTENER, SECONDS, Follower, listening, processes, run, until
+from tests.waiting.waiters import (
+    LISTENER,
+    SECONDS,
+    Follower,
+    complete,
+    listening,
+    processes,
+    run,
+    until,
+)
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 
@@ -28,7 +39,7 @@ def test_appends_wake_a_thread(told: str, session: Session, hub: Hub) -> None:
         for number in range(1, 4):
             append(told, session)
             follower.wait_for([*range(1, number + 1)])
-        DatabaseSessionStore(told).update_session(session.pk, status="completed")
+        complete(told, session)
         follower.wait_for_end()
 
 
@@ -78,8 +89,9 @@ def test_tasks_are_woken(told: str, session: Session, hub: Hub) -> None:
     assert hub.count == 0
 
 
+@pytest.mark.parametrize("count", [3, CROWD + 1])
 def test_what_one_task_does_to_its_event_no_other_sees(
-    told: str, session: Session, hub: Hub
+    told: str, session: Session, hub: Hub, count: int
 ) -> None:
     store = DatabaseSessionStore(told)
 
@@ -91,17 +103,38 @@ def test_what_one_task_does_to_its_event_no_other_sees(
         return found
 
     async def main() -> list[list[dict[str, object]]]:
-        tasks = [asyncio.create_task(follow()) for _ in range(3)]
-        await asyncio.to_thread(until, lambda: hub.is_listening and hub.count == 3, "all")
+        tasks = [asyncio.create_task(follow()) for _ in range(count)]
+        await asyncio.to_thread(until, lambda: hub.is_listening and hub.count == count, "all")
         await store.aappend_event(make_event(session, data={"content": "x"}))
         await store.aupdate_session(session.pk, status="failed")
         return await asyncio.gather(*tasks)
 
-    assert run(main()) == [[{"content": "x"}]] * 3
+    assert run(main()) == [[{"content": "x"}]] * count
 
 
-def _complete(using: str, session: Session) -> None:
-    DatabaseSessionStore(using).update_session(session.pk, status="completed")
+def test_what_is_not_shared_is_read_by_each(told: str, session: Session, hub: Hub) -> None:
+    read: list[int] = []
+
+    class Counting(DatabaseSessionStore):
+        def _get_events(self, wanted: EventFilter) -> list[Event]:
+            found = super()._get_events(wanted)
+            read.extend(event.sequence_number for event in found)
+            return found
+
+    store = Counting(told, share_reads=False)
+
+    async def follow() -> list[int]:
+        return [event.sequence_number async for event in store.astream_events(session.pk)]
+
+    async def main() -> list[list[int]]:
+        tasks = [asyncio.create_task(follow()) for _ in range(3)]
+        await asyncio.to_thread(until, lambda: hub.is_listening and hub.count == 3, "all")
+        await store.aappend_event(make_event(session))
+        await store.aupdate_session(session.pk, status="failed")
+        return await asyncio.gather(*tasks)
+
+    assert run(main()) == [[1]] * 3
+    assert read == [1] * 3
 
 
 def _save(using: str, session: Session) -> None:
@@ -126,7 +159,7 @@ def _expire(using: str, session: Session) -> None:
     execute(RetentionPolicy(), using=using)
 
 
-@pytest.mark.parametrize("end", [_complete, _save, _soft_delete, _delete, _expire])
+@pytest.mark.parametrize("end", [complete, _save, _soft_delete, _delete, _expire])
 def test_the_end_of_a_session_wakes(
     told: str, session: Session, hub: Hub, end: Callable[[str, Session], None]
 ) -> None:
@@ -146,7 +179,7 @@ def test_what_is_rolled_back_wakes_nobody(told: str, session: Session, hub: Hub)
         with transaction.atomic(using=told):
             append(told, session)
         follower.wait_for([1])
-        _complete(told, session)
+        complete(told, session)
 
 
 def test_without_notifications_readers_poll(told: str, session: Session, hub: Hub) -> None:
@@ -157,5 +190,5 @@ def test_without_notifications_readers_poll(told: str, session: Session, hub: Hu
         follower.wait_for([1])
         assert not hub.is_listening
         assert processes(told, LISTENER) == []
-        _complete(told, session)
+        complete(told, session)
         follower.wait_for_end()

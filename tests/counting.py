@@ -34,6 +34,23 @@ _OTHERS = {
 }
 
 
+@contextmanager
+def pool(using: str, *, checked: bool = False, **options: Any) -> Iterator[None]:
+    """The connections of the alias come from a pool."""
+    wrapper: Any = connections[using]
+    wrapper.close()
+    settings = wrapper.settings_dict
+    before = {**settings}
+    settings["OPTIONS"] = {**settings["OPTIONS"], "pool": options}
+    settings["CONN_HEALTH_CHECKS"] = checked
+    try:
+        yield
+    finally:
+        wrapper.close()
+        wrapper.close_pool()
+        settings.update(before)
+
+
 class NewConnections:
     """The connections to a database that were not there when this was made."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,29 +17,12 @@ from asm_store.exceptions import StorageError
 from asm_store.test import make_session
 from tests import web
 from tests.cases import CommittedTestCase
-from tests.counting import SECONDS, new_connections, run_in_a_thread, ten_calls
+from tests.counting import SECONDS, new_connections, pool, run_in_a_thread, ten_calls
 from tests.failures import KILL, append
 from tests.processes import run_processes
 from tests.threads import run_threads
 
 AT_ONCE = 10
-
-
-@contextmanager
-def pool(using: str, *, checked: bool = False, **options: Any) -> Iterator[None]:
-    """The connections of the alias come from a pool."""
-    wrapper: Any = connections[using]
-    wrapper.close()
-    settings = wrapper.settings_dict
-    before = {**settings}
-    settings["OPTIONS"] = {**settings["OPTIONS"], "pool": options}
-    settings["CONN_HEALTH_CHECKS"] = checked
-    try:
-        yield
-    finally:
-        wrapper.close()
-        wrapper.close_pool()
-        settings.update(before)
 
 
 def lose_a_thread(using: str, session_id: str) -> str | None:

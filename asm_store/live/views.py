@@ -10,7 +10,7 @@ from typing import Any, cast
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
+from django.db import Error, connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views import View
@@ -57,9 +57,10 @@ class SessionView(View):
             response = refusal.response()
         except ValidationError as error:
             response = Refusal(400, error.code, str(error)).response()
-        except StorageError as error:
+        except (StorageError, Error) as error:  # not only a store's: users are in a database too
             logger.exception("The database failed in %r.", request.path)
-            response = Refusal(503, error.code, "The database failed.").response()
+            code = getattr(error, "code", StorageError.code)
+            response = Refusal(503, code, "The database failed.").response()
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 

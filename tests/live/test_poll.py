@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import AsyncRequestFactory, Client, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 from asm_store import stores
 from asm_store.backends import reading
@@ -225,6 +226,17 @@ def test_a_database_that_fails(
     assert "ses_1" not in response.content.decode()
     assert [record.name for record in caplog.records] == ["asm_store"]
     assert "\n" not in caplog.records[0].getMessage()
+
+
+@on_default
+def test_a_database_of_users_that_fails(using: str, unmigrated: str, session: Session) -> None:
+    view: Any = SessionEventsView.as_view(store=DatabaseSessionStore(using))
+    user: Any = SimpleLazyObject(Session.objects.using(unmigrated).get)
+    request = AsyncRequestFactory().get("/")
+    request.user = user
+    response = run(lambda: view(request, session_id=session.pk))
+    assert response.status_code == 503
+    assert json.loads(response.content)["error"]["code"] == "storage_error"
 
 
 class VanishingStore(DatabaseSessionStore):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.client import IncompleteRead
 from urllib.parse import quote
 
@@ -15,9 +16,10 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from asm_store.backends.database import DatabaseSessionStore
+from asm_store.exceptions import StorageError
 from asm_store.models import Session
 from asm_store.test import make_event, make_session
-from tests.counting import new_connections
+from tests.counting import new_connections, pool
 from tests.live.conftest import on_default, on_postgresql
 from tests.live.frames import Message
 from tests.live.servers import SECONDS, Uvicorn, Visitor, serving, serving_process
@@ -45,6 +47,32 @@ def url(using: str, session: Session) -> str:
     return f"/{using}/{session.pk}/stream/"
 
 
+@dataclass
+class Site:
+    """A server, who visits it, and the session whose stream he visits."""
+
+    server: Uvicorn
+    client: Client
+    url: str
+    using: str
+    session: Session
+
+    @property
+    def store(self) -> DatabaseSessionStore:
+        return DatabaseSessionStore(self.using)
+
+    def visitor(self, *arguments: str, **headers: str) -> Visitor:
+        return Visitor(self.server.port, self.client, self.url, *arguments, **headers)
+
+    def wait_for_no_task(self) -> None:
+        wait_until(lambda: self.server.tasks() == 0)
+
+
+@pytest.fixture
+def site(server: Uvicorn, client: Client, url: str, using: str, session: Session) -> Site:
+    return Site(server, client, url, using, session)
+
+
 def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not is_so():
@@ -63,19 +91,13 @@ def write(store: DatabaseSessionStore, session: Session) -> None:
     store.update_session(session.pk, status="completed")
 
 
-def test_who_connects_anew_misses_nothing_and_gets_nothing_twice(
-    server: Uvicorn,
-    client: Client,
-    url: str,
-    database_store: DatabaseSessionStore,
-    session: Session,
-) -> None:
+def test_who_connects_anew_misses_nothing_and_gets_nothing_twice(site: Site) -> None:
     found: list[Message] = []
 
     def follow() -> None:
         headers: dict[str, str] = {}
         while not found or found[-1].event != "end":
-            visitor = Visitor(server.port, client, url, **headers)
+            visitor = site.visitor(**headers)
             for count, message in enumerate(visitor.messages(), 1):
                 found.append(message)
                 if count == 7:
@@ -83,25 +105,18 @@ def test_who_connects_anew_misses_nothing_and_gets_nothing_twice(
             visitor.leave()
             headers = {"Last-Event-ID": str(found[-1].id)}
 
-    run_threads([follow, lambda: write(database_store, session)])
+    run_threads([follow, lambda: write(site.store, site.session)])
     assert numbers(found) == list(range(1, EVENTS + 1))
-    last = Visitor(server.port, client, url, **{"Last-Event-ID": str(EVENTS)})
+    last = site.visitor(**{"Last-Event-ID": str(EVENTS)})
     assert last.response.status == 204
     last.leave()
 
 
-def test_many_at_once(
-    server: Uvicorn,
-    client: Client,
-    url: str,
-    using: str,
-    database_store: DatabaseSessionStore,
-    session: Session,
-) -> None:
+def test_many_at_once(site: Site) -> None:
     together = threading.Barrier(AT_ONCE + 1)
 
     def follow() -> list[int]:
-        visitor = Visitor(server.port, client, url)
+        visitor = site.visitor()
         together.wait(SECONDS)
         found = list(visitor.messages())
         visitor.leave()
@@ -110,44 +125,32 @@ def test_many_at_once(
 
     def begin() -> list[int]:
         together.wait(SECONDS)
-        write(database_store, session)
+        write(site.store, site.session)
         return list(range(1, EVENTS + 1))
 
-    with new_connections(using) as new:
+    with new_connections(site.using) as new:
         read = run_threads([begin, *[follow] * AT_ONCE])
         assert read == [list(range(1, EVENTS + 1))] * (AT_ONCE + 1)
-        wait_until(lambda: server.tasks() == 0)
+        site.wait_for_no_task()
         new.wait_for(0)
 
 
-def test_who_leaves_leaves_no_task_and_no_connection(
-    server: Uvicorn,
-    client: Client,
-    url: str,
-    using: str,
-    database_store: DatabaseSessionStore,
-    session: Session,
-) -> None:
-    database_store.append_event(make_event(session))
-    with new_connections(using) as new:
-        visitors = [Visitor(server.port, client, url) for _ in range(5)]
+def test_who_leaves_leaves_no_task_and_no_connection(site: Site) -> None:
+    site.store.append_event(make_event(site.session))
+    with new_connections(site.using) as new:
+        visitors = [site.visitor() for _ in range(5)]
         for visitor in visitors:
             assert next(visitor.messages()).number == 1
-        assert server.tasks() >= len(visitors)
+        assert site.server.tasks() >= len(visitors)
         new.wait_for(len(visitors))
         for visitor in visitors:
             visitor.leave()
-        wait_until(lambda: server.tasks() == 0)
+        site.wait_for_no_task()
         new.wait_for(0)
 
 
 def test_of_a_slow_client_no_more_than_a_page_is_held(
-    server: Uvicorn,
-    client: Client,
-    url: str,
-    database_store: DatabaseSessionStore,
-    session: Session,
-    monkeypatch: pytest.MonkeyPatch,
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[int] = []
     load = DatabaseSessionStore._get_event_lines
@@ -160,12 +163,12 @@ def test_of_a_slow_client_no_more_than_a_page_is_held(
     monkeypatch.setattr(DatabaseSessionStore, "_get_event_lines", counted)
     content = "x" * 200_000
     for _ in range(8):
-        database_store.append_events(
-            [make_event(session, data={"content": content}) for _ in range(32)]
+        site.store.append_events(
+            [make_event(site.session, data={"content": content}) for _ in range(32)]
         )
-    database_store.update_session(session.pk, status="completed")
-    visitor = Visitor(server.port, client, url)
-    [connection] = server.server.server_state.connections
+    site.store.update_session(site.session.pk, status="completed")
+    visitor = site.visitor()
+    [connection] = site.server.server.server_state.connections
     wait_until(lambda: bool(connection.flow.write_paused))
     # All that there is would be 51 MB: a page, and what the sockets hold.
     assert sum(loaded) < 16_000_000
@@ -176,24 +179,38 @@ def test_of_a_slow_client_no_more_than_a_page_is_held(
     assert max(loaded) < 10_000_000
 
 
-def test_a_client_that_is_slow_and_leaves_leaves_nothing(
-    server: Uvicorn,
-    client: Client,
-    url: str,
-    using: str,
-    database_store: DatabaseSessionStore,
-    session: Session,
-) -> None:
+def test_a_client_that_is_slow_and_leaves_leaves_nothing(site: Site) -> None:
     content = "x" * 2_000_000
     for _ in range(20):
-        database_store.append_event(make_event(session, data={"content": content}))
-    with new_connections(using) as new:
-        visitor = Visitor(server.port, client, url)
-        [connection] = server.server.server_state.connections
+        site.store.append_event(make_event(site.session, data={"content": content}))
+    with new_connections(site.using) as new:
+        visitor = site.visitor()
+        [connection] = site.server.server.server_state.connections
         wait_until(lambda: bool(connection.flow.write_paused))
         visitor.leave()
-        wait_until(lambda: server.tasks() == 0)
+        site.wait_for_no_task()
         new.wait_for(0)
+
+
+@on_postgresql
+def test_a_stream_that_fails_gives_its_connection_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise StorageError("the server is gone")
+
+    site.store.append_event(make_event(site.session))
+    with pool(site.using, min_size=0, max_size=1, timeout=2):
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseSessionStore, "_get_event_lines", fail)
+            for _ in range(2):
+                visitor = site.visitor()
+                assert list(visitor.messages()) == []
+                visitor.leave()
+        visitor = site.visitor()
+        assert next(visitor.messages()).number == 1
+        visitor.leave()
+        site.wait_for_no_task()
 
 
 @on_default

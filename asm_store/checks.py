@@ -168,10 +168,8 @@ def check_pooler(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """W005: behind a pooler nobody can LISTEN, unless an alias goes past it."""
-    try:
-        named = conf.listen_aliases()
-    except ImproperlyConfigured:
-        return []  # E003 says so
+    if (named := _listen_aliases()) is None:
+        return []
     hint = (
         "Readers that wait are not woken, and poll. Name an alias that goes to the server itself "
         "in ASM_STORE_LISTEN_ALIASES, or None."
@@ -188,21 +186,24 @@ def check_listen_aliases(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """W006: where ASM_STORE_LISTEN_ALIASES says so, one can LISTEN."""
-    try:
-        named = conf.listen_aliases()
-    except ImproperlyConfigured:
-        return []  # E003 says so
     hint = (
         "Readers that wait are not woken, and poll. Name an alias of the PostgreSQL server that is "
         "written to, or None."
     )
     found = []
-    for using, alias in named.items():
+    for using, alias in (_listen_aliases() or {}).items():
         reason = alias and _why_deaf(alias, may_ask=using in (databases or ()))
         if reason:
             text = f"Nobody can LISTEN on {alias!r}, for {using!r}: {reason}"
             found.append(_message(checks.Warning, "W006", text, hint))
     return found
+
+
+def _listen_aliases() -> dict[str, str | None] | None:
+    try:
+        return conf.listen_aliases()
+    except ImproperlyConfigured:
+        return None  # E003 says so
 
 
 def _why_deaf(alias: str, *, may_ask: bool) -> str | None:

@@ -383,10 +383,13 @@ class DatabaseSessionStore(BaseSessionStore):
             # In the caller's block there is time to change the record before it is told of.
             arguments = {name: copied(value) for name, value in arguments.items()}
 
-        # One by one: a setting that cannot be read keeps no receiver from hearing of it.
-        on_commit = partial(transaction.on_commit, using=self.using, robust=True)
-        on_commit(partial(tell, self.using, numbers))
-        on_commit(partial(signal.send_robust, sender=type(self), store=self, **arguments))
+        def send() -> None:
+            try:
+                tell(self.using, numbers)
+            finally:  # a setting that cannot be read keeps no receiver from hearing of it
+                signal.send_robust(sender=type(self), store=self, **arguments)
+
+        transaction.on_commit(send, using=self.using, robust=True)
 
 
 def _delete_rows(rows: models.QuerySet[Any]) -> None:

@@ -52,6 +52,15 @@ class Session(Record):
         db_table = "asm_sessions"
         verbose_name = _("agent session")
         verbose_name_plural = _("agent sessions")
+        # Of the admin's actions, one each; `run_maintenance` is of all that retention does.
+        permissions: ClassVar = [
+            ("soft_delete_session", "Can soft-delete agent sessions"),
+            ("restore_session", "Can restore soft-deleted agent sessions"),
+            ("pin_session", "Can pin agent sessions, so that retention leaves them alone"),
+            ("export_session", "Can export agent sessions"),
+            ("hard_delete_session", "Can delete agent sessions for good"),
+            ("run_maintenance", "Can run maintenance of agent sessions"),
+        ]
         indexes: ClassVar = [
             models.Index(fields=["created_at", "id"], name="asm_sessions_created"),
             models.Index(fields=["updated_at", "id"], name="asm_sessions_updated"),

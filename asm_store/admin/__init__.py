@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 
 from ..models import Artifact, Event, Run, Session
-from .records import ArtifactAdmin, EventAdmin, RunAdmin, SessionAdmin
+from .records import ArtifactAdmin, EventAdmin, RunAdmin
+from .sessions import SessionAdmin
 
 admin.site.register(Session, SessionAdmin)
 admin.site.register(Run, RunAdmin)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..db import get_operations
+from ..events.sanitizing import has_unstorable
+from ..templatetags.asm_store import grouped
+from . import access, searching
+from .filtering import FilterSetFilter, filtered
+from .places import database
 
 if TYPE_CHECKING:
     ModelAdminBase = admin.ModelAdmin[models.Model]
@@ -36,28 +46,45 @@ class BoundedPaginator(PaginatorBase):
 
 
 class NarrowChangeList(ChangeList):
-    """Leaves the columns that `defer_in_list` names in the database."""
+    """Leaves the columns that `defer_in_list` names in the database; adds those of the page."""
+
+    model_admin: ReadOnlyAdmin
 
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> models.QuerySet[models.Model]:
         queryset = super().get_queryset(request, exclude_parameters)
-        assert isinstance(self.model_admin, ReadOnlyAdmin)
-        return queryset.defer(*self.model_admin.defer_in_list)
+        specs = [spec for spec in self.filter_specs if isinstance(spec, FilterSetFilter)]
+        said = self.model_admin.filters_said
+        rows = filtered(request, self.model_admin.filter_set, said, specs, queryset)
+        return rows.defer(*self.model_admin.defer_in_list)
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        self.model_admin.complete_page(self.result_list)
 
 
 class ReadOnlyAdmin(ModelAdminBase):
     """Browse only; each list costs one page, however long the table is.
 
-    A list must be narrowed and ordered by indexed columns; searching is for an exact id.
+    A list must be narrowed and ordered by indexed columns; searching is for an exact id, or for
+    how it begins.
     """
 
     defer_in_list: tuple[str, ...] = ()
-    # What the page of one record shows: columns, methods and functions of the record.
+    # The FilterSet that the filters of the class `FilterSetFilter` belong to.
+    filter_set: Any = None
+    # What the FilterSet is always told.
+    filters_said: Mapping[str, str] = {}
+    # What the page of one record shows: columns, methods and functions of the record; and what
+    # of it is content, for those alone who may see what agents said.
     shown: tuple[str | Callable[[Any], SafeString], ...] = ()
-    search_fields = ("id__exact",)
-    search_help_text = "id"
-    actions = None
+    content: tuple[str | Callable[[Any], SafeString], ...] = ()
+    search_fields = ("id",)
+    searched: ClassVar[tuple[str, ...]] = ("id",)
+    search_help_text = _("An exact id, or how it begins: ses_01*")
+    actions: Sequence[Any] | None = None
     list_per_page = 100
     list_max_show_all = 100
     list_select_related = ()
@@ -65,6 +92,9 @@ class ReadOnlyAdmin(ModelAdminBase):
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()
+
+    class Media:
+        css = {"all": ["asm_store/admin.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -75,20 +105,53 @@ class ReadOnlyAdmin(ModelAdminBase):
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
 
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[models.Model]:
+        return super().get_queryset(request).using(database())
+
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
-        return self.shown
+        return (*self.shown, *self.content) if access.may_see_content(request) else self.shown
 
     def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
-        return self.shown
+        return self.get_fields(request, obj)
+
+    def content_object(self, request: HttpRequest, object_id: str) -> Any:
+        """The record, for one who may see it and its content; else 404, or 403."""
+        if not (self.has_view_permission(request) and access.may_see_content(request)):
+            raise PermissionDenied
+        record = self.get_object(request, unquote(object_id))
+        if record is None:
+            raise Http404
+        return record
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return NarrowChangeList
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[models.Model], search_term: str
+    ) -> tuple[models.QuerySet[models.Model], bool]:
+        if not search_term:
+            return queryset, False
+        if has_unstorable(search_term):
+            return queryset.none(), False
+        return queryset.filter(searching.search(self.searched, search_term)), False
+
+    def complete_page(self, rows: Sequence[Any]) -> None:
+        """Look up what the page's rows show beside their columns, for all of them at once."""
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        limits = gettext("The latest %(number)d that match, at most") % {"number": MAX_ROWS_LISTED}
-        return super().changelist_view(request, {"subtitle": limits, **(extra_context or {})})
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None) or {}
+        if "cl" in context and context["cl"].result_count >= MAX_ROWS_LISTED:
+            context["subtitle"] = context.get("subtitle") or self._limits()
+        return response
+
+    def _limits(self) -> str:
+        in_all = get_operations(database()).estimated_rows(self.model._meta.db_table)
+        numbers = {"number": grouped(MAX_ROWS_LISTED), "all": grouped(in_all)}
+        limits = gettext("The latest %(number)s that match, at most; about %(all)s in all")
+        return limits % numbers
 
 
 def pretty_json(name: str) -> Callable[[models.Model], SafeString]:

@@ -6,22 +6,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.core.files.storage import InvalidStorageError
 from django.db import models
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from ..models import Event, Run, Session
+from ..exceptions import ArtifactNotFound, StorageError
+from ..filters import EventFilterSet, RunFilterSet
+from ..models import Event, Run
+from .filtering import choice, period, typed
+from .places import database
 from .read_only import ReadOnlyAdmin, pretty_json
+from .serving import download, raw_json
 
 if TYPE_CHECKING:
     from django.contrib.admin.options import ModelAdmin
 
 OF_SESSION = "session__id__exact"
 OF_RUN = "run__id__exact"
+# What soft-deleted sessions hold is in the lists of it: a look at each row's session costs more.
+WITH_DELETED = {"include_deleted": "true"}
 
 
 def records_link(model: type[models.Model], parameter: str, value: str) -> SafeString:
@@ -29,35 +38,6 @@ def records_link(model: type[models.Model], parameter: str, value: str) -> SafeS
     url = reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist")
     query = urlencode({parameter: value})
     return format_html('<a href="{}?{}">{}</a>', url, query, model._meta.verbose_name_plural)
-
-
-class SessionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "agent_id", "status", "tags", "created_at", "updated_at", "deleted_at")
-    list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter))
-    ordering = ("-created_at", "-id")
-    defer_in_list = ("metadata", "context")
-    shown = (
-        "id",
-        "agent_id",
-        "status",
-        "parent_session",
-        "tags",
-        "created_at",
-        "updated_at",
-        "deleted_at",
-        "runs",
-        "events",
-        pretty_json("context"),
-        pretty_json("metadata"),
-    )
-
-    @admin.display(description=_("runs"))
-    def runs(self, session: Session) -> SafeString:
-        return records_link(Run, OF_SESSION, session.pk)
-
-    @admin.display(description=_("events"))
-    def events(self, session: Session) -> SafeString:
-        return records_link(Event, OF_SESSION, session.pk)
 
 
 class RunAdmin(ReadOnlyAdmin):
@@ -72,7 +52,13 @@ class RunAdmin(ReadOnlyAdmin):
         "started_at",
         "ended_at",
     )
-    list_filter = ("status",)
+    filter_set = RunFilterSet
+    filters_said = WITH_DELETED
+    list_filter = (
+        choice("status", _("status"), Run.Status.choices),
+        typed("provider", _("provider")),
+        period("started_after", "started_before"),
+    )
     ordering = ("-started_at", "-id")
     defer_in_list = ("input", "output", "error", "metadata", "provider_metadata")
     shown = (
@@ -86,6 +72,8 @@ class RunAdmin(ReadOnlyAdmin):
         "ended_at",
         "events",
         pretty_json("token_usage"),
+    )
+    content = (
         pretty_json("input"),
         pretty_json("output"),
         pretty_json("error"),
@@ -118,7 +106,13 @@ class TypeFilter(admin.SimpleListFilter):
 
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("id", "session_id", "sequence_number", "type", "timestamp", "run_id")
-    list_filter = (TypeFilter,)
+    filter_set = EventFilterSet
+    filters_said = WITH_DELETED
+    list_filter = (
+        TypeFilter,
+        typed("correlation_id", _("correlation id")),
+        period("since", "until"),
+    )
     ordering = ("-timestamp", "-id")
     defer_in_list = ("data", "metadata")
     shown = (
@@ -131,9 +125,17 @@ class EventAdmin(ReadOnlyAdmin):
         "provider",
         "correlation_id",
         "schema_version",
-        pretty_json("data"),
-        pretty_json("metadata"),
     )
+    content = (pretty_json("data"), pretty_json("metadata"))
+
+    def get_urls(self) -> list[Any]:
+        raw = self.admin_site.admin_view(self.raw_view)
+        own = [path("<path:object_id>/raw/", raw, name="asm_store_event_raw")]
+        return own + super().get_urls()
+
+    def raw_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The whole event as JSON."""
+        return raw_json(self.content_object(request, object_id))
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """In one session or run by number, which its index gives; else by time."""
@@ -143,6 +145,8 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 class ArtifactAdmin(ReadOnlyAdmin):
+    searched = ("id", "key")
+    search_help_text = _("An exact id or key, or how it begins: reports/*")
     list_display = ("id", "key", "session_id", "content_type", "byte_size", "created_at")
     ordering = ("-id",)
     defer_in_list = ("metadata",)
@@ -158,5 +162,18 @@ class ArtifactAdmin(ReadOnlyAdmin):
         "storage_ref",
         "created_at",
         "deleted_at",
-        pretty_json("metadata"),
     )
+    content = (pretty_json("metadata"),)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.download_view)
+        own = [path("<path:object_id>/download/", view, name="asm_store_artifact_download")]
+        return own + super().get_urls()
+
+    def download_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """The content as a file; 404 when it is deleted, or cannot be read."""
+        artifact = self.content_object(request, object_id)
+        try:
+            return download(artifact, database())
+        except (ArtifactNotFound, StorageError, TypeError, InvalidStorageError) as error:
+            raise Http404(str(error)) from error

@@ -154,6 +154,10 @@ class BaseOperations:
         with self.recursion_unlimited():
             return bool(self.scalar(sql, [session_id]))
 
+    def estimated_rows(self, table: str) -> int:
+        """About how many rows a table has, without counting them."""
+        raise NotImplementedError
+
     def scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """The one value that a statement gives."""
         with self.connection.cursor() as cursor:

@@ -61,6 +61,11 @@ class PostgreSQLOperations(BaseOperations):
     def now(self) -> datetime:
         return cast(datetime, self.scalar("SELECT clock_timestamp()"))
 
+    def estimated_rows(self, table: str) -> int:
+        """As of the last VACUUM or ANALYZE; 0 before the first."""
+        sql = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+        return cast(int, self.scalar(sql, [self.connection.ops.quote_name(table)]))
+
     # https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 
     def try_lock(self, name: str) -> bool:

@@ -15,6 +15,10 @@ class SQLiteOperations(BaseOperations):
         with self.connection.cursor() as cursor:
             cursor.execute("UPDATE asm_session_sequences SET last_sequence = 0 WHERE 0")
 
+    def estimated_rows(self, table: str) -> int:
+        """The number of the row that came last: removed ones count."""
+        return self.scalar(f"SELECT max(rowid) FROM {self.connection.ops.quote_name(table)}") or 0  # noqa: S608
+
     def classify(self, error: Exception) -> Failure:
         cause = error.__cause__ or error
         # The low byte is the primary code: https://sqlite.org/rescode.html

@@ -1,0 +1,125 @@
+"""What the page of one session shows, each part asked once, however long the session is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from ..formats.readable.entries import read_entries
+from ..formats.readable.loading import EventLog, EventPage
+from ..models import Artifact, Run, Session
+from ..templatetags.asm_store import admin_quote
+from . import access
+from .sums import sums_of
+from .waterfall import waterfall
+
+# Of children and artifacts; beyond it there is the list of them.
+MOST_LISTED = 50
+# How often the page looks for new events, in milliseconds.
+POLL = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the log a page begins or ends: `?after=`, `?before=` or `?at=` a number."""
+
+    after: int | None = None
+    before: int | None = None
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Place:
+        """What the address says; nonsense is the beginning."""
+        at = _number(request, "at")
+        if at is not None:
+            return cls(after=max(0, at - 1))
+        before = _number(request, "before")
+        return cls(_number(request, "after"), before)
+
+    def page(self, log: EventLog) -> EventPage:
+        if self.before is not None and self.after is None:
+            return log.page_before(self.before)
+        return log.page_after(self.after or 0)
+
+
+def _number(request: HttpRequest, name: str) -> int | None:
+    """A sequence number of the address; None when it says none that can be."""
+    text = request.GET.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def context_of(request: HttpRequest, session: Session, using: str) -> dict[str, Any]:
+    """What the template needs, as far as the user may see it."""
+    context: dict[str, Any] = {
+        "session": session,
+        "sums": sums_of([session], using)[session.pk],
+        "children": _children(session, using),
+    }
+    if access.may(request, "view_event"):
+        context |= conversation(request, session, using, Place.of(request))
+        context["waterfall"] = _waterfall(request, context, using)
+        context |= _links(request, session, context)
+    if access.may(request, "view_artifact"):
+        context["artifacts"] = _artifacts(session, using)
+    return context
+
+
+def conversation(
+    request: HttpRequest, session: Session, using: str, place: Place
+) -> dict[str, Any]:
+    """One page of the log, for the template of entries."""
+    log = EventLog(session.pk, using, access.may_see_content(request))
+    page = place.page(log)
+    return {
+        "page": page,
+        "entries": read_entries(log, page.events),
+        "with_content": log.with_content,
+        "with_raw": log.with_content,
+    }
+
+
+def _children(session: Session, using: str) -> list[Session]:
+    rows = Session.objects.using(using).filter(parent_session_id=session.pk)
+    return list(rows.only("id", "agent_id", "status", "deleted_at").order_by("id")[:MOST_LISTED])
+
+
+def _artifacts(session: Session, using: str) -> list[Artifact]:
+    rows = Artifact.objects.using(using).filter(session_id=session.pk, deleted_at=None)
+    return list(rows.defer("metadata").order_by("created_at", "id")[:MOST_LISTED])
+
+
+def _waterfall(request: HttpRequest, context: dict[str, Any], using: str) -> Any:
+    events = context["page"].events
+    ids = {event.run_id for event in events} - {None}
+    runs: list[Run] = []
+    if ids and access.may(request, "view_run"):
+        rows = Run.objects.using(using).filter(pk__in=ids)
+        runs = list(rows.only("id", "status", "started_at", "ended_at"))
+    return waterfall(events, context["entries"], runs)
+
+
+def _links(request: HttpRequest, session: Session, context: dict[str, Any]) -> dict[str, Any]:
+    """The addresses around the page; `news` while new events are to be expected there."""
+    page: EventPage = context["page"]
+    numbers = [event.number for event in page.events]
+    first = min(numbers, default=1)
+    last = max(numbers, default=0)
+    is_live = session.status not in Session.TERMINAL_STATUSES and session.deleted_at is None
+    links: dict[str, Any] = {
+        "earlier": _at(before=first) if page.has_earlier and first > 1 else "",
+        "later": _at(after=last) if page.has_later and numbers else "",
+        "first": _at(after=0),
+        "latest": _at(before=context["sums"].events + 1),
+        "last_number": last,
+        "poll": POLL,
+    }
+    if is_live and not links["later"]:
+        links["news"] = reverse("admin:asm_store_session_news", args=[admin_quote(session.pk)])
+    return links
+
+
+def _at(**place: int) -> str:
+    return f"?{urlencode(place)}"

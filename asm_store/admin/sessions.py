@@ -1,0 +1,185 @@
+"""The list of sessions, and the page of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from ..filters import SessionFilterSet
+from ..models import Event, Run, Session
+from ..templatetags.asm_store import grouped, took, usd
+from . import access, session_page
+from .filtering import Choice, choice, period, typed
+from .places import database
+from .read_only import ReadOnlyAdmin, pretty_json
+from .records import OF_SESSION, records_link
+from .serving import fragment
+from .sums import SessionSums, sums_of
+
+
+class DeletedChoice(Choice):
+    """Soft-deleted sessions too, or alone."""
+
+    names = ("deleted",)
+    title = _("deleted")
+    options = (("with", _("With soft-deleted ones")), ("only", _("Only soft-deleted ones")))
+
+    def given(self) -> dict[str, list[str]]:
+        return {"include_deleted": ["true"]} if self._is("with") or self._is("only") else {}
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+        return queryset.filter(deleted_at__isnull=False) if self._is("only") else None
+
+    def _is(self, value: str) -> bool:
+        return bool(self.used_parameters.get("deleted") == [value])
+
+
+class SessionAdmin(ReadOnlyAdmin):
+    change_form_template = "admin/asm_store/session/change_form.html"
+    list_display = (
+        "id",
+        "shown_status",
+        "agent_id",
+        "sources",
+        "started",
+        "duration",
+        "runs",
+        "events",
+        "tokens",
+        "cost",
+        "errors",
+        "shown_tags",
+    )
+    filter_set = SessionFilterSet
+    list_filter = (
+        choice("status", _("status"), Session.Status.choices),
+        DeletedChoice,
+        typed("agent_id", _("agent")),
+        typed("provider", _("provider")),
+        typed("tags", _("tag")),
+        period("created_after", "created_before"),
+    )
+    ordering = ("-created_at", "-id")
+    defer_in_list = ("metadata", "context")
+    shown = (
+        "id",
+        "agent_id",
+        "status",
+        "parent_session",
+        "tags",
+        "created_at",
+        "updated_at",
+        "deleted_at",
+        "all_runs",
+        "all_events",
+    )
+    content = (pretty_json("context"), pretty_json("metadata"))
+
+    def get_urls(self) -> list[Any]:
+        news = self.admin_site.admin_view(self.news_view)
+        own = [path("<path:object_id>/news/", news, name="asm_store_session_news")]
+        return own + super().get_urls()
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        session = kwargs.get("obj")
+        if isinstance(session, Session):
+            context |= session_page.context_of(request, session, database())
+            context["status"] = status_badge(session)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def news_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What came after `?after=`, as the page shows it, and whether more is to be expected."""
+        session = self.get_object(request, unquote(object_id))
+        if not isinstance(session, Session):
+            raise Http404
+        if not (self.has_view_permission(request, session) and access.may(request, "view_event")):
+            raise PermissionDenied
+        place = session_page.Place.of(request)
+        shown = session_page.conversation(request, session, database(), place)
+        return fragment(
+            render_to_string("asm_store/entries.html", shown, request),
+            last=max([event.number for event in shown["page"].events] or [place.after or 0]),
+            has_more=shown["page"].has_later,
+            status=status_badge(session),
+            has_ended=session.status in Session.TERMINAL_STATUSES or session.deleted_at is not None,
+        )
+
+    def complete_page(self, rows: Sequence[Any]) -> None:
+        sums = sums_of(rows, database())
+        for session in rows:
+            session.sums = sums[session.pk]
+
+    @admin.display(description=_("status"), ordering="status")
+    def shown_status(self, session: Session) -> SafeString:
+        return status_badge(session)
+
+    @admin.display(description=_("providers and models"))
+    def sources(self, session: Any) -> str:
+        return ", ".join(session.sums.sources) or "-"
+
+    @admin.display(description=_("started"), ordering="created_at")
+    def started(self, session: Session) -> Any:
+        return session.created_at
+
+    @admin.display(description=_("duration"))
+    def duration(self, session: Any) -> str:
+        return took(session.sums.duration)
+
+    @admin.display(description=_("runs"))
+    def runs(self, session: Any) -> str:
+        return grouped(session.sums.runs)
+
+    @admin.display(description=_("events"))
+    def events(self, session: Any) -> str:
+        return grouped(session.sums.events)
+
+    @admin.display(description=_("tokens"))
+    def tokens(self, session: Any) -> str:
+        return grouped(session.sums.tokens)
+
+    @admin.display(description=_("cost (USD)"))
+    def cost(self, session: Any) -> str:
+        return usd(session.sums.cost)
+
+    @admin.display(description=_("errors"))
+    def errors(self, session: Any) -> str | SafeString:
+        sums: SessionSums = session.sums
+        if not sums.errors:
+            return "0"
+        return format_html('<strong class="asm-error">{}</strong>', grouped(sums.errors))
+
+    @admin.display(description=_("tags"))
+    def shown_tags(self, session: Session) -> str:
+        return ", ".join(session.tags)
+
+    @admin.display(description=_("runs"))
+    def all_runs(self, session: Session) -> SafeString:
+        return records_link(Run, OF_SESSION, session.pk)
+
+    @admin.display(description=_("events"))
+    def all_events(self, session: Session) -> SafeString:
+        return records_link(Event, OF_SESSION, session.pk)
+
+
+def status_badge(record: Session | Run) -> SafeString:
+    """The status with its colour; a soft-deleted session says so."""
+    known = record.status if record.status in record.Status.values else "unknown"
+    badge = format_html(
+        '<span class="asm-status asm-status-{}">{}</span>', known, record.get_status_display()
+    )
+    if getattr(record, "deleted_at", None) is None:
+        return badge
+    return format_html('{} <span class="asm-status">{}</span>', badge, _("deleted"))

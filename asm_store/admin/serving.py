@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import Any
 
-from django.http import FileResponse, HttpResponse, JsonResponse
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
 
 from ..artifacts import ArtifactStore
 from ..models import Artifact
@@ -26,6 +37,25 @@ def raw_json(record: Any) -> HttpResponse:
 def fragment(html: str, **said: Any) -> JsonResponse:
     """A piece of a page, and what is said about it."""
     return JsonResponse({"html": html, **said}, headers=INERT)
+
+
+def streamed(
+    request: HttpRequest, pieces: Iterable[bytes], filename: str, content_type: str
+) -> StreamingHttpResponse:
+    """A file that is made while it is sent."""
+    is_async = isinstance(request, ASGIRequest)
+    response = StreamingHttpResponse(
+        _in_threads(pieces) if is_async else pieces, content_type=content_type, headers=INERT
+    )
+    response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
+    return response
+
+
+async def _in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Django would make all of a plain iterator before it sends the first piece."""
+    iterator = iter(pieces)
+    while (piece := await sync_to_async(partial(next, iterator, None))()) is not None:
+        yield piece
 
 
 def download(artifact: Artifact, using: str) -> HttpResponseBase:

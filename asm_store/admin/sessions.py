@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,7 +20,8 @@ from django.utils.translation import gettext_lazy as _
 from ..filters import SessionFilterSet
 from ..models import Event, Run, Session
 from ..templatetags.asm_store import grouped, took, usd
-from . import access, session_page
+from . import access, dashboard, session_page
+from .actions import ACTIONS, as_admin_action
 from .filtering import Choice, choice, period, typed
 from .places import database
 from .read_only import ReadOnlyAdmin, pretty_json
@@ -45,7 +47,17 @@ class DeletedChoice(Choice):
         return bool(self.used_parameters.get("deleted") == [value])
 
 
-class SessionAdmin(ReadOnlyAdmin):
+class Permitting:
+    """Answers Django's question for each action, `has_NAME_permission(request)`."""
+
+    def __getattr__(self, name: str) -> Any:
+        for action in ACTIONS:
+            if name == f"has_{action.name}_permission":
+                return action.is_permitted
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class SessionAdmin(Permitting, ReadOnlyAdmin):
     change_form_template = "admin/asm_store/session/change_form.html"
     list_display = (
         "id",
@@ -70,6 +82,7 @@ class SessionAdmin(ReadOnlyAdmin):
         typed("tags", _("tag")),
         period("created_after", "created_before"),
     )
+    actions = tuple(map(as_admin_action, ACTIONS))
     ordering = ("-created_at", "-id")
     defer_in_list = ("metadata", "context")
     shown = (
@@ -88,7 +101,11 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         news = self.admin_site.admin_view(self.news_view)
-        own = [path("<path:object_id>/news/", news, name="asm_store_session_news")]
+        shown = self.admin_site.admin_view(self.dashboard_view)
+        own = [
+            path("dashboard/", shown, name="asm_store_dashboard"),
+            path("<path:object_id>/news/", news, name="asm_store_session_news"),
+        ]
         return own + super().get_urls()
 
     def render_change_form(
@@ -98,7 +115,24 @@ class SessionAdmin(ReadOnlyAdmin):
         if isinstance(session, Session):
             context |= session_page.context_of(request, session, database())
             context["status"] = status_badge(session)
+            context["asm_actions"] = [
+                (action.name, action.label)
+                for action in ACTIONS
+                if action.fits(session) and action.is_permitted(request)
+            ]
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def dashboard_view(self, request: HttpRequest) -> HttpResponse:
+        """What agents did in a period, for those who may see sessions and runs."""
+        if not access.may(request, "view_session", "view_run"):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Dashboard"),
+            "app_name": self.opts.app_config.verbose_name,
+            **dashboard.context_of(request),
+        }
+        return TemplateResponse(request, "admin/asm_store/dashboard.html", context)
 
     def news_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What came after `?after=`, as the page shows it, and whether more is to be expected."""

@@ -14,8 +14,8 @@ from django.utils import timezone
 from ..models import Run, Session, SessionSequence
 from ..queries.costs import MOST
 from ..queries.summaries import whole
+from ..queries.trends import FAILED
 
-FAILED = (Run.Status.FAILED, Run.Status.TIMEOUT)
 SUMS = {
     "runs": Count("id"),
     "errors": Count("id", filter=Q(status__in=FAILED)),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ..formats.readable.entries import Entry
 from ..formats.readable.loading import SeenEvent
 from ..models import Run
-from .sums import FAILED
+from ..queries.trends import FAILED
 
 ROW = 24
 LABEL = 40  # characters

@@ -20,6 +20,7 @@ from ..queries.search import SessionFilters
 from ..queries.walking import SessionWalk
 from . import files, jsonl
 from .atif_export import trajectory_lines
+from .readable.html import write_html
 from .requests import ExportFormat, ExportRequest
 
 
@@ -30,6 +31,7 @@ def _write_trajectories(request: ExportRequest) -> Iterator[bytes]:
 EXPORT_FORMATS: dict[str, ExportFormat] = {
     "jsonl": ExportFormat(jsonl.write_lines, has_artifacts=True, needs_parents=True),
     "atif": ExportFormat(_write_trajectories),
+    "html": ExportFormat(write_html),
 }
 
 

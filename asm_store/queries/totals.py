@@ -39,7 +39,7 @@ def get_totals(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> 
     alias = database(using)
     wanted = UsageFilterSet(filters).checked()  # once: a generator is used up then
     runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
-    sessions, events = _sessions(wanted, alias), _events(wanted, alias)
+    sessions, events = sessions_of(wanted, alias), _events(wanted, alias)
 
     def body() -> Totals:
         statuses = sessions.values("status").annotate(
@@ -60,7 +60,8 @@ def get_totals(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> 
     return ask(alias, body)
 
 
-def _sessions(wanted: Mapping[str, Any], using: str) -> QuerySet[Session]:
+def sessions_of(wanted: Mapping[str, Any], using: str) -> QuerySet[Session]:
+    """The sessions that the checked filters of a summary mean, soft-deleted ones too."""
     filters = {
         "agent_id": wanted["agent_id"],
         "provider": wanted["provider"],

@@ -1,0 +1,164 @@
+"""What agents did in a period, what it cost and what went wrong, by `asm_store.queries`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import queries
+from ..queries import Interval
+from ..templatetags.asm_store import grouped, usd
+from .charts import Chart, chart
+from .places import database
+
+DAYS = 7
+# Intervals of a chart: a bar of more could not be seen.
+MOST_INTERVALS = 400
+LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+FORMATS = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "week": "%Y-%m-%d"}
+
+
+class PeriodForm(forms.Form):
+    """The period and the filters; days are of UTC, as the intervals are."""
+
+    since = forms.DateField(
+        label=_("from"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d")
+    )
+    until = forms.DateField(
+        label=_("until"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d")
+    )
+    step = forms.ChoiceField(
+        label=_("by"),
+        required=False,
+        choices=[("day", _("day")), ("hour", _("hour")), ("week", _("week"))],
+    )
+    agent_id = forms.CharField(label=_("agent"), required=False, max_length=255, strip=False)
+    provider = forms.CharField(label=_("provider"), required=False, max_length=255, strip=False)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        until = values.get("until") or timezone.now().astimezone(UTC).date()
+        since = values.get("since") or _days_before(until, DAYS - 1)
+        step = values.get("step") or "day"
+        if since > until:
+            self.add_error("since", _("The period ends before it begins."))
+        elif (until - since + timedelta(days=1)) / LENGTHS[step] > MOST_INTERVALS:
+            self.add_error("step", _("The period is too long for this step."))
+        return {**values, "since": since, "until": until, "step": step}
+
+
+def _days_before(day: date, days: int) -> date:
+    return date.fromordinal(max(1, day.toordinal() - days))
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A checked question."""
+
+    since: date
+    until: date
+    step: str
+    agent_id: str | None
+    provider: str | None
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """As `asm_store.queries` take them."""
+        return {
+            "using": database(),
+            "since": datetime.combine(self.since, time.min, UTC),
+            "until": datetime.combine(self.until, time.max, UTC),
+            "agent_id": self.agent_id,
+            "provider": self.provider,
+        }
+
+
+def period_of(request: HttpRequest) -> tuple[PeriodForm, Period]:
+    """What the address asks for; where it is not valid, the usual period, and the form says why."""
+    form = PeriodForm(request.GET)
+    values = form.cleaned_data if form.is_valid() else _usual()
+    period = Period(
+        values["since"],
+        values["until"],
+        values["step"],
+        values.get("agent_id") or None,
+        values.get("provider") or None,
+    )
+    return form, period
+
+
+def _usual() -> dict[str, Any]:
+    form = PeriodForm({})
+    form.is_valid()
+    return form.cleaned_data
+
+
+def context_of(request: HttpRequest) -> dict[str, Any]:
+    """What the template shows: about a dozen statements, whatever the period."""
+    form, period = period_of(request)
+    filters = period.filters
+    usage = queries.get_usage_summary(**filters)
+    entries = queries.get_cost_entries(**filters)
+    trend = list(_filled(queries.get_trend(step=period.step, **filters), period))
+    return {
+        "form": form,
+        "period": period,
+        "figures": _figures(usage, entries, trend),
+        "charts": list(_charts(trend, period.step)),
+        "entries": entries,
+        "agents": queries.get_agent_usage(**filters),
+        "durations": queries.get_run_durations(**filters),
+        "expensive": queries.get_top_sessions(order_by="cost_desc", **filters),
+        "slowest": queries.get_top_sessions(order_by="duration_desc", **filters),
+        "failures": queries.get_latest_failures(**filters),
+    }
+
+
+def _filled(trend: list[Interval], period: Period) -> Iterator[Interval]:
+    """The trend with its empty intervals."""
+    found = {interval.begin: interval for interval in trend}
+    begin = datetime.combine(period.since, time.min, UTC)
+    if period.step == "week":
+        begin -= timedelta(days=begin.weekday())
+    end = datetime.combine(period.until, time.max, UTC)
+    while begin <= end:
+        yield found.get(begin, Interval(begin))
+        begin += LENGTHS[period.step]
+
+
+def _figures(
+    usage: queries.UsageSummary, entries: list[queries.CostEntry], trend: list[Interval]
+) -> list[tuple[Any, str]]:
+    costs = [entry.cost_usd for entry in entries if entry.cost_usd is not None]
+    unpriced = sum(entry.run_count for entry in entries if entry.cost_usd is None)
+    cached = sum(entry.cache_read_tokens for entry in entries)
+    read = cached + sum(entry.input_tokens + entry.cache_creation_tokens for entry in entries)
+    return [
+        (_("sessions"), grouped(sum(interval.session_count for interval in trend))),
+        (_("runs"), grouped(usage.run_count)),
+        (_("errors"), grouped(sum(interval.error_count for interval in trend))),
+        (_("tokens"), grouped(usage.total_tokens)),
+        (_("cost (USD)"), usd(sum(costs))),
+        (_("runs without a price"), grouped(unpriced)),
+        (_("cache share"), f"{100 * cached / read:.1f} %" if read else "-"),
+    ]
+
+
+def _charts(trend: list[Interval], step: str) -> Iterator[Chart]:
+    labels = [interval.begin.strftime(FORMATS[step]) for interval in trend]
+    for name, title, shown in (
+        ("session_count", _("Sessions"), grouped),
+        ("run_count", _("Runs"), grouped),
+        ("error_count", _("Errors"), grouped),
+        ("total_tokens", _("Tokens"), grouped),
+        ("cost_usd", _("Stored cost (USD)"), usd),
+    ):
+        values = [getattr(interval, name) for interval in trend]
+        yield chart(name, title, labels, values, shown)

@@ -1,0 +1,199 @@
+"""How runs went over time, by agent, and which stand out: one statement each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Unpack
+
+from django.db.models import (
+    Count,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Max,
+    Min,
+    Q,
+    QuerySet,
+    Sum,
+    Window,
+)
+from django.db.models.functions import CumeDist, Least, TruncDay, TruncHour, TruncWeek
+
+from ..events.sanitizing import shown
+from ..exceptions import QueryError
+from ..filters import UsageFilterSet
+from ..models import Run
+from .costs import MOST
+from .paging import ask, async_twin, clean_limit, database, matching
+from .summaries import UsageFilters, whole
+from .totals import sessions_of
+
+FAILED = (Run.Status.FAILED, Run.Status.TIMEOUT)
+SUMS: dict[str, Any] = {
+    "run_count": Count("id"),
+    "error_count": Count("id", filter=Q(status__in=FAILED)),
+    "total_tokens": Sum("total_tokens"),
+    "cost_usd": Sum(Least("cost_usd", MOST)),
+}
+STEPS = {"hour": TruncHour, "day": TruncDay, "week": TruncWeek}
+TOOK = ExpressionWrapper(F("ended_at") - F("started_at"), output_field=DurationField())
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An hour, a day or a week (from Monday) of UTC: sessions created, and runs started in it.
+
+    `error_count` is of runs that failed or timed out, `cost_usd` the sum of stored costs.
+    """
+
+    begin: datetime
+    session_count: int = 0
+    run_count: int = 0
+    error_count: int = 0
+    total_tokens: float = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUsage:
+    """The runs of an agent's sessions, as an `Interval` has them."""
+
+    agent_id: str
+    run_count: int
+    error_count: int
+    total_tokens: float
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunDurations:
+    """How long the runs took that have ended: half of them so long or shorter, and so on.
+
+    None where no run has ended.
+    """
+
+    p50: timedelta | None
+    p90: timedelta | None
+    p99: timedelta | None
+    longest: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUsage:
+    """The runs of one session: `duration` from the first one's start to the last one's end."""
+
+    session_id: str
+    run_count: int
+    error_count: int
+    total_tokens: float
+    cost_usd: float
+    duration: timedelta | None
+
+
+def get_trend(
+    *, using: str | None = None, step: str = "day", **filters: Unpack[UsageFilters]
+) -> list[Interval]:
+    """The intervals in which something happened, in their order; `step`: hour, day or week.
+
+    Filters are those of `get_usage_summary()`; sessions are counted as `get_totals()` does. The
+    runs, tokens and stored costs of all intervals add up to those of the summaries.
+    """
+    if not isinstance(step, str) or step not in STEPS:
+        raise QueryError(f"step: unknown step {shown(step)}; known are {', '.join(STEPS)}.")
+    alias = database(using)
+    wanted = UsageFilterSet(filters).checked()
+    runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
+    of_runs: Any = (
+        runs.order_by().values(begin=STEPS[step]("started_at", tzinfo=UTC)).annotate(**SUMS)
+    )
+    sessions = sessions_of(wanted, alias).order_by()
+    of_sessions = sessions.values(begin=STEPS[step]("created_at", tzinfo=UTC))
+    counted: Any = of_sessions.annotate(session_count=Count("id"))
+    found: dict[datetime, dict[str, Any]] = {}
+    for row in [*ask(alias, partial(list, of_runs)), *ask(alias, partial(list, counted))]:
+        found.setdefault(row["begin"], {}).update(row)
+    return [Interval(**_numbers(found[begin])) for begin in sorted(found)]
+
+
+def get_agent_usage(
+    *, using: str | None = None, limit: int = 20, **filters: Unpack[UsageFilters]
+) -> list[AgentUsage]:
+    """The agents with the most runs that match all filters of `get_usage_summary()`."""
+    alias = database(using)
+    runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
+    groups: Any = runs.order_by().values(agent_id=F("session__agent_id")).annotate(**SUMS)
+    rows = groups.exclude(agent_id=None).order_by("-run_count", "agent_id")
+    found: list[Any] = ask(alias, partial(list, rows[: clean_limit(limit)]))
+    return [AgentUsage(**_numbers(row)) for row in found]
+
+
+def get_run_durations(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> RunDurations:
+    """The percentiles of the matching runs' durations, each that of a run (nearest rank)."""
+    alias = database(using)
+    runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
+    ended = runs.order_by().filter(ended_at__gte=F("started_at")).annotate(took=TOOK)
+    ranked = ended.annotate(share=Window(CumeDist(), order_by=F("took")))
+    row: dict[str, Any] = ask(
+        alias,
+        lambda: ranked.aggregate(
+            p50=Min("took", filter=Q(share__gte=0.5)),
+            p90=Min("took", filter=Q(share__gte=0.9)),
+            p99=Min("took", filter=Q(share__gte=0.99)),
+            longest=Max("took"),
+        ),
+    )
+    return RunDurations(**row)
+
+
+def get_top_sessions(
+    *,
+    using: str | None = None,
+    order_by: str = "cost_desc",
+    limit: int = 10,
+    **filters: Unpack[UsageFilters],
+) -> list[SessionUsage]:
+    """The sessions whose matching runs cost the most (`cost_desc`) or took longest.
+
+    `duration_desc`: from the first one's start to the last one's end. Sessions without stored
+    cost, or without an ended run, are left out of the order that needs it.
+    """
+    orders = {"cost_desc": "cost_usd", "duration_desc": "duration"}
+    if not isinstance(order_by, str) or order_by not in orders:
+        known = ", ".join(orders)
+        raise QueryError(f"order_by: unknown order {shown(order_by)}; known are {known}.")
+    alias = database(using)
+    runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
+    groups: Any = runs.order_by().values("session_id").annotate(**SUMS)
+    took = Max("ended_at") - Min("started_at")
+    groups = groups.annotate(duration=ExpressionWrapper(took, output_field=DurationField()))
+    column = orders[order_by]
+    rows = groups.filter(**{f"{column}__isnull": False}).order_by(f"-{column}", "session_id")
+    found: list[Any] = ask(alias, partial(list, rows[: clean_limit(limit)]))
+    return [SessionUsage(**_numbers(row)) for row in found]
+
+
+def get_latest_failures(
+    *, using: str | None = None, limit: int = 10, **filters: Unpack[UsageFilters]
+) -> list[Run]:
+    """The matching runs that failed or timed out, the latest first, without their JSON."""
+    alias = database(using)
+    runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
+    failed = runs.filter(status__in=FAILED).order_by("-started_at", "-id")
+    narrow = failed.defer("input", "output", "error", "metadata", "provider_metadata")
+    return ask(alias, partial(list[Run], narrow[: clean_limit(limit)]))
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Sums of nothing are 0, whole sums whole numbers."""
+    tokens, cost = row.get("total_tokens"), row.get("cost_usd")
+    return {**row, "total_tokens": whole(tokens or 0), "cost_usd": cost or 0.0}
+
+
+aget_trend = async_twin(get_trend)
+aget_agent_usage = async_twin(get_agent_usage)
+aget_run_durations = async_twin(get_run_durations)
+aget_top_sessions = async_twin(get_top_sessions)
+aget_latest_failures = async_twin(get_latest_failures)

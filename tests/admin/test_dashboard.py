@@ -1,0 +1,165 @@
+"""The dashboard shows the numbers of `asm_store.queries`, in a dozen statements."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from asm_store import queries as asm_queries
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.exceptions import QueryError
+from asm_store.models import Session
+from asm_store.templatetags.asm_store import grouped, usd
+from asm_store.test import make_run, make_session
+from tests.admin.conftest import LogIn
+from tests.admin.pages import MOST_QUERIES, address, get, queries
+
+START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
+PERIOD = {"since": "2026-03-02", "until": "2026-03-15"}
+FILTERS: dict[str, Any] = {"since": START, "until": START + timedelta(days=14, microseconds=-1)}
+
+
+@pytest.fixture
+def sessions(database_store: DatabaseSessionStore) -> list[Session]:
+    """Three sessions of two agents, with runs on ten days."""
+    found = []
+    for number, agent in enumerate(("clerk", "clerk", "pilot")):
+        session = make_session(agent_id=agent, created_at=START + timedelta(days=number))
+        found.append(database_store.save_session(session))
+    for number in range(10):
+        started = START + timedelta(days=number, hours=number)
+        database_store.save_run(
+            make_run(
+                found[number % 3].id,
+                provider="claude" if number % 2 else "gpt",
+                provider_metadata={"model": f"m{number % 2}"},
+                status="failed" if number == 4 else "completed",
+                started_at=started,
+                ended_at=started + timedelta(seconds=number + 1),
+                token_usage={
+                    "input_tokens": 100,
+                    "output_tokens": 10,
+                    "cache_read_tokens": 300,
+                },
+                cost_usd=0.5 * number,
+            )
+        )
+    return found
+
+
+def shown(client: Client, **query: str) -> Any:
+    response = client.get(address("dashboard"), {**PERIOD, **query})
+    assert response.status_code == 200
+    return response.context
+
+
+@pytest.mark.parametrize("step", ["hour", "day", "week"])
+@pytest.mark.parametrize("filters", [{}, {"agent_id": "clerk"}, {"provider": "gpt"}])
+def test_the_numbers_are_those_of_queries(
+    admin_client: Client,
+    using: str,
+    sessions: list[Session],
+    step: str,
+    filters: dict[str, str],
+) -> None:
+    context = shown(admin_client, step=step, **filters)
+    wanted: Any = {**FILTERS, **filters, "using": using}
+    totals = asm_queries.get_totals(**wanted)
+    usage = asm_queries.get_usage_summary(**wanted)
+    cost = asm_queries.get_cost_summary(**wanted)
+    figures = {str(name): value for name, value in context["figures"]}
+    assert figures["sessions"] == grouped(totals.session_count)
+    assert figures["runs"] == grouped(usage.run_count)
+    assert figures["errors"] == grouped(totals.runs_by_status.get("failed", 0))
+    assert figures["tokens"] == grouped(usage.total_tokens)
+    assert figures["cost (USD)"] == usd(cost.total_cost_usd)
+    assert figures["cache share"] == "75.0 %"
+    charts = {chart.name: chart.total for chart in context["charts"]}
+    assert charts["session_count"] == figures["sessions"]
+    assert charts["run_count"] == figures["runs"]
+    assert charts["error_count"] == figures["errors"]
+    assert charts["total_tokens"] == figures["tokens"]
+    assert charts["cost_usd"] == figures["cost (USD)"]
+    bars = {"hour": 14 * 24, "day": 14, "week": 2}
+    assert {len(chart.bars) for chart in context["charts"]} == {bars[step]}
+
+
+def test_what_stands_out_comes_first(admin_client: Client, sessions: list[Session]) -> None:
+    context = shown(admin_client)
+    assert [row.session_id for row in context["expensive"]] == [
+        sessions[0].id,
+        sessions[2].id,
+        sessions[1].id,
+    ]
+    assert [agent.agent_id for agent in context["agents"]] == ["clerk", "pilot"]
+    [failure] = context["failures"]
+    assert failure.session_id == sessions[1].id
+    assert context["slowest"][0].session_id == sessions[0].id
+
+
+def test_percentiles_are_durations_of_runs(using: str, sessions: list[Session]) -> None:
+    durations = asm_queries.get_run_durations(using=using, **FILTERS)
+    assert [durations.p50, durations.p90, durations.p99, durations.longest] == [
+        timedelta(seconds=seconds) for seconds in (5, 9, 10, 10)
+    ]
+    none = asm_queries.get_run_durations(using=using, agent_id="nobody")
+    assert none == asm_queries.RunDurations(None, None, None, None)
+
+
+def test_trends_take_known_steps_and_orders(using: str) -> None:
+    for call in (
+        lambda: asm_queries.get_trend(using=using, step="year"),
+        lambda: asm_queries.get_top_sessions(using=using, order_by="name"),
+        lambda: asm_queries.get_agent_usage(using=using, limit=0),
+        lambda: asm_queries.get_latest_failures(using=using, nonsense=1),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(QueryError):
+            call()
+
+
+def test_the_period_is_in_the_address(admin_client: Client, sessions: list[Session]) -> None:
+    context = shown(admin_client, since="2026-03-05", until="2026-03-05")
+    assert context["charts"][1].total == "1"
+    assert 'value="2026-03-05"' in get(admin_client, address("dashboard"), since="2026-03-05")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"since": "nonsense"},
+        {"since": "2026-03-16"},
+        {"since": "2020-01-01", "step": "hour"},
+        {"step": "year"},
+        {"agent_id": "x" * 300},
+    ],
+)
+def test_a_period_that_cannot_be_is_told(admin_client: Client, query: dict[str, str]) -> None:
+    context = shown(admin_client, **query)
+    assert context["form"].errors
+    assert len(context["charts"][0].bars) == 7
+
+
+def test_many_rows_cost_as_many_statements_as_none(
+    admin_client: Client, using: str, sessions: list[Session]
+) -> None:
+    with queries(using) as empty:
+        get(admin_client, address("dashboard"), since="2025-01-01", until="2025-01-02")
+    with queries(using) as full:
+        get(admin_client, address("dashboard"), **PERIOD)
+    assert len(full) == len(empty) <= MOST_QUERIES
+
+
+def test_the_index_leads_to_it_for_those_who_may(using: str, log_in: LogIn) -> None:
+    client = log_in("view_session", "view_run")
+    assert f'href="{address("dashboard")}"' in get(client, reverse("admin:index"))
+    assert "asm-chart-run_count" in get(client, address("dashboard"))
+
+
+def test_nobody_else_sees_it(using: str, log_in: LogIn) -> None:
+    client = log_in("view_session")
+    assert address("dashboard") not in get(client, reverse("admin:index"))
+    assert client.get(address("dashboard")).status_code == 403

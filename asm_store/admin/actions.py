@@ -56,7 +56,8 @@ class SessionAction:
     def is_permitted(self, request: HttpRequest) -> bool:
         return access.may(request, "view_session", *self.permissions)
 
-    def __call__(
+    # Not `__call__`: templates would call it.
+    def answer(
         self, model_admin: SessionAdmin, request: HttpRequest, chosen: QuerySet[Any]
     ) -> Answer:
         sessions = list(chosen.order_by("pk")[: MOST_CHOSEN + 1])
@@ -256,7 +257,7 @@ def as_admin_action(action: SessionAction) -> Any:
     """The same as Django wants it: a function with a name, a description and a permission."""
 
     def run(model_admin: SessionAdmin, request: HttpRequest, chosen: QuerySet[Any]) -> Answer:
-        return action(model_admin, request, chosen)
+        return action.answer(model_admin, request, chosen)
 
     run.__name__ = action.name
     label: Any = action.label

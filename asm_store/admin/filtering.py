@@ -52,11 +52,12 @@ class Choice(FilterSetFilter):
     """A filter by one of some values, each a link."""
 
     options: ClassVar[Sequence[tuple[str, Text]]]
+    usual: ClassVar[Text] = _("All")
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         [name] = self.names
         chosen = (self.used_parameters.get(name) or [""])[-1]
-        for value, label in (("", _("All")), *self.options):
+        for value, label in (("", self.usual), *self.options):
             said = {name: value} if value else {}
             yield {
                 "selected": chosen == value,

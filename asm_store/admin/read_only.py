@@ -161,8 +161,7 @@ def pretty_json(name: str) -> Callable[[models.Model], SafeString]:
     def show(record: models.Model) -> SafeString:
         text = json.dumps(getattr(record, name), indent=2, ensure_ascii=False)
         cut = gettext(" ... cut, %(number)d characters in all") % {"number": len(text)}
-        return format_html(
-            "<pre>{}{}</pre>", text[:MAX_JSON_SHOWN], cut if len(text) > MAX_JSON_SHOWN else ""
-        )
+        rest = cut if len(text) > MAX_JSON_SHOWN else ""
+        return format_html('<pre tabindex="0">{}{}</pre>', text[:MAX_JSON_SHOWN], rest)
 
     return show

@@ -28,6 +28,10 @@ INERT = {
 }
 
 
+# A sandbox would keep a browser from saving it.
+SAVED = {**INERT, "Content-Security-Policy": "default-src 'none'"}
+
+
 def raw_json(record: Any) -> HttpResponse:
     """The record's dict, indented."""
     text = json.dumps(record.to_dict(), indent=2, ensure_ascii=False)
@@ -45,7 +49,7 @@ def streamed(
     """A file that is made while it is sent."""
     is_async = isinstance(request, ASGIRequest)
     response = StreamingHttpResponse(
-        _in_threads(pieces) if is_async else pieces, content_type=content_type, headers=INERT
+        _in_threads(pieces) if is_async else pieces, content_type=content_type, headers=SAVED
     )
     response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
     return response
@@ -66,5 +70,5 @@ def download(artifact: Artifact, using: str) -> HttpResponseBase:
         as_attachment=True,
         filename=artifact.key.rpartition("/")[2] or "artifact",
         content_type="application/octet-stream",
-        headers=INERT,
+        headers=SAVED,
     )

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -35,6 +36,7 @@ class DeletedChoice(Choice):
 
     names = ("deleted",)
     title = _("deleted")
+    usual = _("Without soft-deleted ones")
     options = (("with", _("With soft-deleted ones")), ("only", _("Only soft-deleted ones")))
 
     def given(self) -> dict[str, list[str]]:
@@ -62,7 +64,7 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     list_display = (
         "id",
         "shown_status",
-        "agent_id",
+        "agent",
         "sources",
         "started",
         "duration",
@@ -129,7 +131,6 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": _("Dashboard"),
-            "app_name": self.opts.app_config.verbose_name,
             **dashboard.context_of(request),
         }
         return TemplateResponse(request, "admin/asm_store/dashboard.html", context)
@@ -156,17 +157,21 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         for session in rows:
             session.sums = sums[session.pk]
 
-    @admin.display(description=_("status"), ordering="status")
+    @admin.display(description=_("status"))
     def shown_status(self, session: Session) -> SafeString:
         return status_badge(session)
+
+    @admin.display(description=_("agent"))
+    def agent(self, session: Any) -> Any:
+        return session.agent_id
 
     @admin.display(description=_("providers and models"))
     def sources(self, session: Any) -> str:
         return ", ".join(session.sums.sources) or "-"
 
-    @admin.display(description=_("started"), ordering="created_at")
-    def started(self, session: Session) -> Any:
-        return session.created_at
+    @admin.display(description=_("started"))
+    def started(self, session: Session) -> str:
+        return timezone.localtime(session.created_at).strftime("%Y-%m-%d %H:%M")
 
     @admin.display(description=_("duration"))
     def duration(self, session: Any) -> str:

@@ -61,9 +61,13 @@ class SessionSums:
         begins = [moment for moment in (self.began, group["began"]) if moment]
         ends = [moment for moment in (self.ended, group["ended"]) if moment]
         self.began, self.ended = min(begins, default=None), max(ends, default=None)
-        source = " ".join(filter(None, (group["provider"], group["model"])))
-        if source:
+        if (source := _source(group["provider"] or "", group["model"] or "")) not in self.sources:
             self.sources.append(source)
+
+
+def _source(provider: str, model: str) -> str:
+    """Both, unless the model's name says the provider's."""
+    return model if model.startswith(provider) and model else f"{provider} {model}".strip() or "?"
 
 
 def sums_of(sessions: Iterable[Session], using: str) -> dict[str, SessionSums]:

@@ -101,19 +101,20 @@ def get_trend(
     Filters are those of `get_usage_summary()`; sessions are counted as `get_totals()` does. The
     runs, tokens and stored costs of all intervals add up to those of the summaries.
     """
-    if not isinstance(step, str) or step not in STEPS:
+    if step not in tuple(STEPS):
         raise QueryError(f"step: unknown step {shown(step)}; known are {', '.join(STEPS)}.")
     alias = database(using)
     wanted = UsageFilterSet(filters).checked()
     runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
-    of_runs: Any = (
-        runs.order_by().values(begin=STEPS[step]("started_at", tzinfo=UTC)).annotate(**SUMS)
-    )
+    truncated: Any = STEPS[step]
+    of_runs: Any = runs.order_by().values(begin=truncated("started_at", tzinfo=UTC))
+    summed: Any = of_runs.annotate(**SUMS)
     sessions = sessions_of(wanted, alias).order_by()
-    of_sessions = sessions.values(begin=STEPS[step]("created_at", tzinfo=UTC))
+    of_sessions = sessions.values(begin=truncated("created_at", tzinfo=UTC))
     counted: Any = of_sessions.annotate(session_count=Count("id"))
     found: dict[datetime, dict[str, Any]] = {}
-    for row in [*ask(alias, partial(list, of_runs)), *ask(alias, partial(list, counted))]:
+    rows: list[Any] = ask(alias, lambda: [*summed, *counted])
+    for row in rows:
         found.setdefault(row["begin"], {}).update(row)
     return [Interval(**_numbers(found[begin])) for begin in sorted(found)]
 
@@ -161,7 +162,7 @@ def get_top_sessions(
     cost, or without an ended run, are left out of the order that needs it.
     """
     orders = {"cost_desc": "cost_usd", "duration_desc": "duration"}
-    if not isinstance(order_by, str) or order_by not in orders:
+    if order_by not in tuple(orders):
         known = ", ".join(orders)
         raise QueryError(f"order_by: unknown order {shown(order_by)}; known are {known}.")
     alias = database(using)

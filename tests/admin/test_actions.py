@@ -20,8 +20,6 @@ from tests.admin.conftest import VIEW, LogIn
 from tests.admin.pages import MOST_QUERIES, address, queries
 from tests.admin.test_inert import complaints, save_hostile
 
-NAMES = [action.name for action in ACTIONS]
-
 
 @pytest.fixture
 def session(database_store: DatabaseSessionStore) -> Session:
@@ -43,20 +41,23 @@ def is_offered(client: Client, name: str) -> bool:
     return f'<option value="{name}">' in listed
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.name)
 def test_an_action_asks_first_and_says_how_much_is_meant(
     admin_client: Client,
     using: str,
     database_store: DatabaseSessionStore,
     session: Session,
-    name: str,
+    action: Any,
 ) -> None:
     before = database_store.get_session(session.id).to_dict()
     with queries(using) as statements:
-        asked = post(admin_client, name, session.id, confirmed=False)
+        asked = post(admin_client, action.name, session.id, confirmed=False)
     assert asked.status_code == 200
     assert [count for _, count in asked.context["counts"]] == [1, 1, 3, 0]
-    assert session.id in asked.content.decode()
+    shown = asked.content.decode()
+    for text in (session.id, f">{action.label}</button>", str(action.warning)):
+        assert text in shown
+    assert f'<input type="hidden" name="action" value="{action.name}">' in shown
     assert len(statements) <= MOST_QUERIES
     assert database_store.get_session(session.id).to_dict() == before
     assert not LogEntry.objects.exists()

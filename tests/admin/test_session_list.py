@@ -22,7 +22,7 @@ def save_session_with_runs(store: DatabaseSessionStore, **fields: Any) -> Sessio
         run = make_run(
             session.id,
             provider="claude",
-            provider_metadata={"model": f"model-{number}"},
+            provider_metadata={"model": ("claude-opus", "other")[number]},
             status=status,
             started_at=START + timedelta(minutes=number),
             ended_at=START + timedelta(minutes=number, seconds=30),
@@ -45,7 +45,7 @@ def test_the_columns_say_what_a_session_holds(
 ) -> None:
     save_session_with_runs(database_store, agent_id="clerk", tags=["billing"], status="active")
     shown = get(admin_client, address("session_changelist"))
-    for text in ("clerk", "claude model-0, claude model-1", "2,400", "0.5000", "1:30 min"):
+    for text in ("clerk", "claude-opus, claude other", "2,400", "0.5000", "1:30 min"):
         assert text in shown, text
     assert '<td class="field-events">3</td>' in shown
     assert '<td class="field-runs">2</td>' in shown

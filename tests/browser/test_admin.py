@@ -1,0 +1,237 @@
+"""The admin in Chromium, under a strict policy: what people do there, and what must not happen."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.models import Event, Session
+from asm_store.test import make_session
+from tests.admin.pages import address
+from tests.admin.test_inert import save_hostile
+from tests.browser.browsing import Browsing, pictures
+from tests.browser.conftest import LogIn
+
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 375, "height": 720},
+    "has_touch": True,
+    "is_mobile": True,
+}
+WIDE: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+LOOKS = {
+    "light": {**WIDE, "color_scheme": "light"},
+    "dark": {**WIDE, "color_scheme": "dark"},
+    "phone": {**PHONE, "color_scheme": "light"},
+    "dark-phone": {**PHONE, "color_scheme": "dark"},
+}
+
+
+def say(store: DatabaseSessionStore, session: Session, *texts: str) -> None:
+    store.append_events(
+        [
+            Event(session_id=session.id, type="message_received", data={"content": text})
+            for text in texts
+        ]
+    )
+
+
+def lamp(store: DatabaseSessionStore) -> Session:
+    """The sample session in which a tool fails."""
+    failed = Event.objects.filter(type="tool_call_failed", data__tool_name="Bash").get()
+    return store.get_session(failed.session_id)
+
+
+def addresses(store: DatabaseSessionStore) -> dict[str, str]:
+    session = lamp(store)
+    [run] = store.list_runs(session.id)[:1]
+    [event] = store.get_events(session.id, limit=1)
+    return {
+        "index": "/admin/",
+        "sessions": address("session_changelist"),
+        "session": address("session_change", session.id),
+        "runs": address("run_changelist"),
+        "run": address("run_change", run.id),
+        "events": address("event_changelist"),
+        "event": address("event_change", event.id),
+        "artifacts": address("artifact_changelist"),
+        "dashboard": address("dashboard") + "?since=2025-12-01&until=2026-12-31&step=week",
+    }
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_is_accessible_and_fits(
+    log_in: LogIn, browsing: Browsing, samples: DatabaseSessionStore, look: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    log_in(**LOOKS[look])
+    found: list[str] = []
+
+    def examine(page: Any, name: str, url: str) -> None:
+        page.goto(url)
+        page.screenshot(path=pictures() / f"{name}-{look}.png", full_page=True)
+        wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        if wide > 0:
+            found.append(f"{name}: {wide} pixels too wide")
+        results = Axe().run(page, context="#main", options={"resultTypes": ["violations"]})
+        found.extend(
+            f"{name}: {violation['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+            for violation in results.response["violations"]
+            for node in violation["nodes"]
+            if node["target"] != ["#searchbar"]  # Django's own
+        )
+
+    for name, url in addresses(samples).items():
+        browsing.do(partial(examine, name=name, url=url))
+    assert not found, "\n".join(found)
+
+
+def test_a_list_is_filtered_and_searched(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    store.save_session(make_session(id="ses_one", agent_id="clerk", status="active"))
+    store.save_session(make_session(id="ses_two", agent_id="pilot", status="failed"))
+    log_in(**WIDE)
+
+    def walk(page: Any) -> None:
+        page.goto(address("session_changelist"))
+        page.fill("#asm-filter-agent_id", "clerk")
+        page.press("#asm-filter-agent_id", "Enter")
+        page.wait_for_url("**agent_id=clerk**")
+        assert page.locator("#result_list tbody tr").count() == 1
+        page.click("text=failed")
+        page.wait_for_url("**status=failed**")
+        assert page.locator("#result_list tbody tr").count() == 0
+        page.goto(address("session_changelist"))
+        page.fill("#searchbar", "ses_t*")
+        page.press("#searchbar", "Enter")
+        page.wait_for_url("**q=ses_t***")
+        page.click("text=ses_two")
+        page.wait_for_selector(".asm-summary")
+
+    browsing.do(walk)
+
+
+def test_keys_go_from_entry_to_entry_and_page_to_page(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    session = store.save_session(make_session())
+    say(store, session, *(f"text {number}" for number in range(102)))
+    log_in(**WIDE)
+
+    def walk(page: Any) -> None:
+        def focused() -> str:
+            return str(page.evaluate("document.activeElement.id"))
+
+        page.goto(address("session_change", session.id))
+        for key, expected in (("j", "e1"), ("j", "e2"), ("k", "e1"), ("j", "e2")):
+            page.keyboard.press(key)
+            assert focused() == expected
+        page.locator("#e100").focus()
+        page.keyboard.press("j")
+        page.wait_for_url("**after=100**")
+        page.keyboard.press("k")
+        assert focused() == "e102"
+        page.goto(address("session_change", session.id) + "?at=50#e50")
+        page.wait_for_function("document.activeElement.id === 'e50'")
+        page.fill("#asm-at", "7")
+        page.locator("#asm-at").press("j")
+        assert focused() == "asm-at"
+        page.press("#asm-at", "Enter")
+        page.wait_for_url("**at=7**")
+
+    browsing.do(walk)
+
+
+def test_raw_json_comes_when_it_is_asked_for(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    session = store.save_session(make_session())
+    say(store, session, "<b>bold</b>")
+    log_in(**WIDE)
+
+    def walk(page: Any) -> None:
+        page.goto(address("session_change", session.id))
+        page.click("#e1 .asm-raw")
+        page.wait_for_selector("#e1 .asm-json")
+        assert '"content": "<b>bold</b>"' in page.inner_text("#e1 .asm-json")
+        page.click("#e1 .asm-raw")
+        assert page.locator("#e1 .asm-json").count() == 0
+
+    browsing.do(walk)
+
+
+def test_new_events_appear_by_themselves_until_the_session_ends(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    session = store.save_session(make_session(status="active"))
+    say(store, session, "one")
+    log_in(**WIDE)
+    browsing.do(lambda page: page.goto(address("session_change", session.id)))
+    say(store, session, "two", "<img src=x onerror=window.pwned=1>")
+    browsing.do(lambda page: page.wait_for_selector("#e3"))
+    assert browsing.do(lambda page: page.locator(".asm-entry").count()) == 3
+    store.update_session(session.id, status="completed")
+    browsing.do(lambda page: page.wait_for_selector("#asm-status .asm-status-completed"))
+    browsing.do(
+        lambda page: page.wait_for_function("!document.querySelector('#asm-live').textContent")
+    )
+    assert browsing.do(lambda page: page.evaluate("window.pwned")) is None
+
+
+def test_an_export_is_saved_and_runs_nothing(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore, tmp_path: Any
+) -> None:
+    session, *_ = save_hostile(store)
+    log_in(**WIDE, accept_downloads=True)
+
+    def walk(page: Any) -> None:
+        page.goto(address("session_changelist"))
+        page.check(f'input[value="{session.id}"]')
+        page.select_option("select[name=action]", "export_html")
+        page.click("button[name=index]")
+        page.wait_for_selector(".asm-figures")
+        page.screenshot(path=pictures() / "confirm-light.png", full_page=True)
+        with page.expect_download() as download:
+            page.click(".asm-actions button")
+        download.value.save_as(tmp_path / "sessions.html")
+        page.goto((tmp_path / "sessions.html").as_uri())
+        page.wait_for_selector("#s0-e1")
+        page.screenshot(path=pictures() / "export-light.png")
+        assert page.evaluate("window.pwned") is None
+
+    browsing.do(walk)
+    assert LogEntry.objects.get().object_id == session.id
+
+
+def test_nothing_hostile_runs(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    session, run, events, artifact = save_hostile(store)
+    log_in(**WIDE)
+    urls = [
+        address("session_changelist"),
+        address("run_changelist"),
+        address("event_changelist"),
+        address("artifact_changelist"),
+        *(f"{address('session_change', session.pk)}?after={n}" for n in range(0, len(events), 100)),
+        address("run_change", run.pk),
+        address("event_change", events[0].pk),
+        address("event_raw", events[0].pk),
+        address("artifact_change", artifact.pk),
+        address("dashboard"),
+    ]
+
+    def walk(page: Any) -> None:
+        for url in urls:
+            page.goto(url)
+            page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+            page.mouse.move(300, 300)
+            assert page.evaluate("window.pwned") is None, url
+            assert page.evaluate("location.pathname") == url.partition("?")[0]
+
+    browsing.do(walk)

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from ..filters import SessionFilterSet
 from ..models import Event, Run, Session
 from ..templatetags.asm_store import grouped, took, usd
-from . import access, dashboard, session_page
+from . import access, dashboard, session_page, upkeep
 from .actions import ACTIONS, as_admin_action
 from .filtering import Choice, choice, period, typed
 from .places import database
@@ -104,8 +104,10 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         news = self.admin_site.admin_view(self.news_view)
         shown = self.admin_site.admin_view(self.dashboard_view)
+        kept = self.admin_site.admin_view(self.maintenance_view)
         own = [
             path("dashboard/", shown, name="asm_store_dashboard"),
+            path("maintenance/", kept, name="asm_store_maintenance"),
             path("<path:object_id>/news/", news, name="asm_store_session_news"),
         ]
         return own + super().get_urls()
@@ -134,6 +136,17 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
             **dashboard.context_of(request),
         }
         return TemplateResponse(request, "admin/asm_store/dashboard.html", context)
+
+    def maintenance_view(self, request: HttpRequest) -> HttpResponse:
+        """What retention would do, and it done."""
+        if not access.may(request, "run_maintenance"):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Maintenance"),
+            **upkeep.context_of(request),
+        }
+        return TemplateResponse(request, "admin/asm_store/maintenance.html", context)
 
     def news_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What came after `?after=`, as the page shows it, and whether more is to be expected."""

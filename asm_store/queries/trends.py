@@ -136,7 +136,7 @@ def get_run_durations(*, using: str | None = None, **filters: Unpack[UsageFilter
     alias = database(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
     ended = runs.order_by().filter(ended_at__gte=F("started_at")).annotate(took=TOOK)
-    ranked = ended.annotate(share=Window(CumeDist(), order_by=F("took")))
+    ranked = ended.annotate(share=Window(CumeDist(), order_by=F("took").asc()))
     row: dict[str, Any] = ask(
         alias,
         lambda: ranked.aggregate(

@@ -58,6 +58,7 @@ def addresses(store: DatabaseSessionStore) -> dict[str, str]:
         "events": address("event_changelist"),
         "event": address("event_change", event.id),
         "artifacts": address("artifact_changelist"),
+        "maintenance": address("maintenance"),
         "dashboard": address("dashboard") + "?since=2025-12-01&until=2026-12-31&step=week",
     }
 

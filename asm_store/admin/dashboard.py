@@ -18,7 +18,8 @@ from ..templatetags.asm_store import grouped, usd
 from .charts import Chart, chart
 from .places import database
 
-DAYS = 7
+# A day, since all runs of the period are added up: what it costs grows with them.
+DAYS = 1
 # Intervals of a chart: a bar of more could not be seen.
 MOST_INTERVALS = 400
 LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
@@ -37,7 +38,7 @@ class PeriodForm(forms.Form):
     step = forms.ChoiceField(
         label=_("by"),
         required=False,
-        choices=[("day", _("day")), ("hour", _("hour")), ("week", _("week"))],
+        choices=[("hour", _("hour")), ("day", _("day")), ("week", _("week"))],
     )
     agent_id = forms.CharField(label=_("agent"), required=False, max_length=255, strip=False)
     provider = forms.CharField(label=_("provider"), required=False, max_length=255, strip=False)
@@ -46,7 +47,7 @@ class PeriodForm(forms.Form):
         values = super().clean() or {}
         until = values.get("until") or timezone.now().astimezone(UTC).date()
         since = values.get("since") or _days_before(until, DAYS - 1)
-        step = values.get("step") or "day"
+        step = values.get("step") or ("hour" if (until - since).days < 2 else "day")
         if since > until:
             self.add_error("since", _("The period ends before it begins."))
         elif (until - since + timedelta(days=1)) / LENGTHS[step] > MOST_INTERVALS:
@@ -104,13 +105,13 @@ def context_of(request: HttpRequest) -> dict[str, Any]:
     """What the template shows: about a dozen statements, whatever the period."""
     form, period = period_of(request)
     filters = period.filters
-    usage = queries.get_usage_summary(**filters)
     entries = queries.get_cost_entries(**filters)
     trend = list(_filled(queries.get_trend(step=period.step, **filters), period))
     return {
         "form": form,
         "period": period,
-        "figures": _figures(usage, entries, trend),
+        "shortcuts": _shortcuts(),
+        "figures": _figures(entries, trend),
         "charts": list(_charts(trend, period.step)),
         "entries": entries,
         "agents": queries.get_agent_usage(**filters),
@@ -119,6 +120,16 @@ def context_of(request: HttpRequest) -> dict[str, Any]:
         "slowest": queries.get_top_sessions(order_by="duration_desc", **filters),
         "failures": queries.get_latest_failures(**filters),
     }
+
+
+def _shortcuts() -> list[tuple[str, Any]]:
+    """Addresses of usual periods up to now."""
+    today = timezone.now().astimezone(UTC).date()
+    return [
+        ("?", _("Today")),
+        (f"?since={_days_before(today, 6)}", _("The last 7 days")),
+        (f"?since={_days_before(today, 29)}", _("The last 30 days")),
+    ]
 
 
 def _filled(trend: list[Interval], period: Period) -> Iterator[Interval]:
@@ -133,18 +144,16 @@ def _filled(trend: list[Interval], period: Period) -> Iterator[Interval]:
         begin += LENGTHS[period.step]
 
 
-def _figures(
-    usage: queries.UsageSummary, entries: list[queries.CostEntry], trend: list[Interval]
-) -> list[tuple[Any, str]]:
+def _figures(entries: list[queries.CostEntry], trend: list[Interval]) -> list[tuple[Any, str]]:
     costs = [entry.cost_usd for entry in entries if entry.cost_usd is not None]
     unpriced = sum(entry.run_count for entry in entries if entry.cost_usd is None)
     cached = sum(entry.cache_read_tokens for entry in entries)
     read = cached + sum(entry.input_tokens + entry.cache_creation_tokens for entry in entries)
     return [
         (_("sessions"), grouped(sum(interval.session_count for interval in trend))),
-        (_("runs"), grouped(usage.run_count)),
+        (_("runs"), grouped(sum(entry.run_count for entry in entries))),
         (_("errors"), grouped(sum(interval.error_count for interval in trend))),
-        (_("tokens"), grouped(usage.total_tokens)),
+        (_("tokens"), grouped(sum(entry.total_tokens for entry in entries))),
         (_("cost (USD)"), usd(sum(costs))),
         (_("runs without a price"), grouped(unpriced)),
         (_("cache share"), f"{100 * cached / read:.1f} %" if read else "-"),

@@ -125,9 +125,9 @@ def _pages(sessions: int) -> Iterator[tuple[str, str]]:
     yield "events of a session", f"{lists[2]}?session__id__exact={large}"
     yield "events by a prefix", f"{lists[2]}?q=evt_{'0' * 28}1*"
     yield "artifacts", address("artifact_changelist")
-    for days in (7, 30):
-        end = BEGIN + timedelta(seconds=sessions * 10)
-        since = max(BEGIN, end - timedelta(days=days))
+    for days in (1, 7, 30):
+        end = BEGIN + timedelta(seconds=sessions * 10) - timedelta(days=1)  # the last whole day
+        since = max(BEGIN, end - timedelta(days=days - 1))
         query = f"since={since:%Y-%m-%d}&until={end:%Y-%m-%d}"
         yield f"dashboard, {days} days", f"{address('dashboard')}?{query}"
 

@@ -45,6 +45,11 @@ def lamp(store: DatabaseSessionStore) -> Session:
     return store.get_session(failed.session_id)
 
 
+def is_of_django(node: Any) -> bool:
+    """The search box of every list, in one version or another, is not this app's to mend."""
+    return node["target"] == ["#searchbar"] or node["html"] == '<a href="?">Show all</a>'
+
+
 def addresses(store: DatabaseSessionStore) -> dict[str, str]:
     session = lamp(store)
     [run] = store.list_runs(session.id)[:1]
@@ -83,7 +88,7 @@ def test_every_page_is_accessible_and_fits(
             f"{name}: {violation['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
             for violation in results.response["violations"]
             for node in violation["nodes"]
-            if node["target"] != ["#searchbar"]  # Django's own
+            if not is_of_django(node)
         )
 
     for name, url in addresses(samples).items():

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..filters import SessionFilterSet
 from ..models import Event, Run, Session
-from ..templatetags.asm_store import grouped, took, usd
+from ..templatetags.asm_store import grouped, took, usd, words
 from . import access, dashboard, session_page, upkeep
 from .actions import ACTIONS, as_admin_action
 from .filtering import Choice, choice, period, typed
@@ -65,14 +65,14 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         "id",
         "shown_status",
         "agent",
-        "sources",
         "started",
         "duration",
+        "errors",
         "runs",
         "events",
         "tokens",
         "cost",
-        "errors",
+        "sources",
         "shown_tags",
     )
     filter_set = SessionFilterSet
@@ -179,8 +179,8 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         return session.agent_id
 
     @admin.display(description=_("providers and models"))
-    def sources(self, session: Any) -> str:
-        return ", ".join(session.sums.sources) or "-"
+    def sources(self, session: Any) -> SafeString | str:
+        return words(session.sums.sources) or "-"
 
     @admin.display(description=_("started"))
     def started(self, session: Session) -> str:
@@ -214,8 +214,8 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         return format_html('<strong class="asm-error">{}</strong>', grouped(sums.errors))
 
     @admin.display(description=_("tags"))
-    def shown_tags(self, session: Session) -> str:
-        return ", ".join(session.tags)
+    def shown_tags(self, session: Session) -> SafeString:
+        return words(session.tags)
 
     @admin.display(description=_("runs"))
     def all_runs(self, session: Session) -> SafeString:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from django import template
 from django.contrib.admin.utils import quote
 from django.utils.formats import number_format
-from django.utils.html import conditional_escape, format_html
+from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
@@ -35,6 +35,12 @@ def _pieces(text: str) -> Iterator[str]:
         )
         end = found.start() + len(address)
     yield conditional_escape(text[end:])
+
+
+@register.filter
+def words(texts: Iterable[str]) -> SafeString:
+    """Some texts, each for itself: what turns the direction of one leaves the others alone."""
+    return format_html_join(", ", '<bdi class="asm-word">{}</bdi>', ((text,) for text in texts))
 
 
 @register.filter

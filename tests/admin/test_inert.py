@@ -134,6 +134,12 @@ def test_nothing_hostile_is_more_than_text(
     assert all("pwned" in page for page in pages[:1])
 
 
+def test_a_text_turns_no_other(admin_client: Client, database_store: DatabaseSessionStore) -> None:
+    database_store.save_session(make_session(tags=["\u202eone", "two"]))
+    shown = get(admin_client, address("session_changelist"))
+    assert '<bdi class="asm-word">\u202eone</bdi>, <bdi class="asm-word">two</bdi>' in shown
+
+
 def test_links_are_of_the_web_alone() -> None:
     for text in CORPUS:
         assert not list(complaints(linked(text))), text

@@ -45,7 +45,14 @@ def test_the_columns_say_what_a_session_holds(
 ) -> None:
     save_session_with_runs(database_store, agent_id="clerk", tags=["billing"], status="active")
     shown = get(admin_client, address("session_changelist"))
-    for text in ("clerk", "claude-opus, claude other", "2,400", "0.5000", "1:30 min"):
+    for text in (
+        "clerk",
+        ">claude-opus</bdi>",
+        ">claude other</bdi>",
+        "2,400",
+        "0.5000",
+        "1:30 min",
+    ):
         assert text in shown, text
     assert '<td class="field-events">3</td>' in shown
     assert '<td class="field-runs">2</td>' in shown

@@ -47,7 +47,7 @@ def lamp(store: DatabaseSessionStore) -> Session:
 
 def is_of_django(node: Any) -> bool:
     """The search box of every list, in one version or another, is not this app's to mend."""
-    return node["target"] == ["#searchbar"] or node["html"] == '<a href="?">Show all</a>'
+    return bool(node["target"] == ["#searchbar"] or node["html"] == '<a href="?">Show all</a>')
 
 
 def addresses(store: DatabaseSessionStore) -> dict[str, str]:

@@ -25,11 +25,13 @@ class FilterSetFilter(admin.ListFilter):
 
     names: ClassVar[tuple[str, ...]]
     used_parameters: dict[str, Any]
+    parameter_name: str  # what themes know a filter by
 
     def __init__(
         self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any
     ) -> None:
         super().__init__(request, params, model, model_admin)
+        self.parameter_name = self.names[0]
         for name in self.names:
             if name in params:
                 self.used_parameters[name] = params.pop(name)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from django import template
-from django.contrib.admin.utils import quote
 from django.utils.formats import number_format
 from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -46,6 +45,8 @@ def words(texts: Iterable[str]) -> SafeString:
 @register.filter
 def admin_quote(pk: str) -> str:
     """An id as the addresses of the admin have it."""
+    from django.contrib.admin.utils import quote  # a project need not have it
+
     return quote(pk)
 
 

@@ -107,7 +107,8 @@ def _pages(sessions: int) -> Iterator[tuple[str, str]]:
     large, small = session_id(0), session_id(sessions // 2)
     lists = address("session_changelist"), address("run_changelist"), address("event_changelist")
     yield "sessions", lists[0]
-    yield "sessions, page 100", f"{lists[0]}?p=100"
+    deep = max(1, min(100, sessions * 9 // 1_000))  # a twentieth is soft-deleted
+    yield f"sessions, page {deep}", f"{lists[0]}?p={deep}"
     yield "sessions of an agent, 0.1 %", f"{lists[0]}?agent_id=agent_rare"
     yield "failed sessions, 0.2 %", f"{lists[0]}?status=failed"
     yield "tagged sessions, 1 %", f"{lists[0]}?tags=rare"
@@ -121,7 +122,7 @@ def _pages(sessions: int) -> Iterator[tuple[str, str]]:
     yield "runs", lists[1]
     yield "failed runs", f"{lists[1]}?status=failed"
     yield "events", lists[2]
-    yield "events, page 100", f"{lists[2]}?p=100"
+    yield f"events, page {deep}", f"{lists[2]}?p={deep}"
     yield "events of a session", f"{lists[2]}?session__id__exact={large}"
     yield "events by a prefix", f"{lists[2]}?q=evt_{'0' * 28}1*"
     yield "artifacts", address("artifact_changelist")

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from django.template import Context, Engine, TemplateDoesNotExist
 from django.template.loader import render_to_string
 
 from ...backends import transactions
@@ -19,7 +20,8 @@ from ..requests import ExportRequest
 from .entries import read_entries
 from .loading import EventLog
 
-STATIC = Path(__file__).resolve().parents[2] / "static" / "asm_store"
+PACKAGE = Path(__file__).resolve().parents[2]
+STATIC = PACKAGE / "static" / "asm_store"
 STYLES = ("export.css", "admin.css")
 
 
@@ -67,4 +69,17 @@ def _style() -> str:
 
 def _rendered(name: str, **context: Any) -> bytes:
     folder = "asm_store" if name == "entries" else "asm_store/export"
-    return render_to_string(f"{folder}/{name}.html", context).encode()
+    path = f"{folder}/{name}.html"
+    try:
+        return render_to_string(path, context).encode()
+    except TemplateDoesNotExist:  # the project has no templates, or of another kind
+        return _own_engine().get_template(path).render(Context(context)).encode()
+
+
+@cache
+def _own_engine() -> Engine:
+    libraries = {
+        "asm_store": "asm_store.templatetags.asm_store",
+        "i18n": "django.templatetags.i18n",
+    }
+    return Engine([str(PACKAGE / "templates")], libraries=libraries)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from tests import databases, servers
-from tests.project import INSTALLED_APPS, MIDDLEWARE, ROOT_URLCONF, STATIC_URL, TEMPLATES
-
-__all__ = ["INSTALLED_APPS", "MIDDLEWARE", "ROOT_URLCONF", "STATIC_URL", "TEMPLATES"]
+from tests.project import *  # noqa: F403  (settings; and of these all are to be had from here)
 
 SECRET_KEY = "only for tests"
 USE_TZ = True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import models
@@ -59,6 +59,12 @@ class NarrowChangeList(ChangeList):
         rows = filtered(request, self.model_admin.filter_set, said, specs, queryset)
         return rows.defer(*self.model_admin.defer_in_list)
 
+    def get_ordering(
+        self, request: HttpRequest, queryset: models.QuerySet[models.Model]
+    ) -> list[Any]:
+        """The admin's own, each row's its own: `?o=` would sort by what no index has."""
+        return list(self.model_admin.get_ordering(request))
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
@@ -77,6 +83,8 @@ class ReadOnlyAdmin(ModelAdminBase):
     filter_set: Any = None
     # What the FilterSet is always told.
     filters_said: Mapping[str, str] = {}
+    # What else an address may restrict a list by.
+    lookups: frozenset[str] = frozenset()
     # What the page of one record shows: columns, methods and functions of the record; and what
     # of it is content, for those alone who may see what agents said.
     shown: tuple[str | Callable[[Any], SafeString], ...] = ()
@@ -105,8 +113,19 @@ class ReadOnlyAdmin(ModelAdminBase):
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """By nothing but `lookups` and the filters: what a lookup finds tells what is stored."""
+        filters: Any = self.list_filter
+        names = (getattr(kind, "names", None) or (kind.parameter_name,) for kind in filters)
+        return lookup in self.lookups or any(lookup in some for some in names)
+
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[models.Model]:
         return super().get_queryset(request).using(database())
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By id where ids are looked for: their range is the index's own then."""
+        begins = searching.is_prefix(request.GET.get(SEARCH_VAR, ""))
+        return ("-id",) if begins else self.ordering or ()
 
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         return (*self.shown, *self.content) if access.may_see_content(request) else self.shown

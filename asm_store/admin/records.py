@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.files.storage import InvalidStorageError
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
@@ -54,6 +55,7 @@ class RunAdmin(ReadOnlyAdmin):
     )
     filter_set = RunFilterSet
     filters_said = WITH_DELETED
+    lookups = frozenset({OF_SESSION})
     list_filter = (
         choice("status", _("status"), Run.Status.choices),
         typed("provider", _("provider")),
@@ -95,19 +97,23 @@ class TypeFilter(admin.SimpleListFilter):
     def lookups(
         self, request: HttpRequest, model_admin: ModelAdmin[Any]
     ) -> Sequence[tuple[str, Any]]:
-        return Event.Type.choices if {OF_SESSION, OF_RUN} & request.GET.keys() else []
+        if {OF_SESSION, OF_RUN} & request.GET.keys():
+            return Event.Type.choices
+        if self.parameter_name in request.GET:
+            raise IncorrectLookupParameters
+        return []
 
     def queryset(
         self, request: HttpRequest, queryset: models.QuerySet[models.Model]
     ) -> models.QuerySet[models.Model]:
-        chosen = self.value() if self.lookup_choices else None
-        return queryset.filter(type=chosen) if chosen else queryset
+        return queryset.filter(type=self.value()) if self.value() else queryset
 
 
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("id", "session_id", "sequence_number", "type", "timestamp", "run_id")
     filter_set = EventFilterSet
     filters_said = WITH_DELETED
+    lookups = frozenset({OF_SESSION, OF_RUN})
     list_filter = (
         TypeFilter,
         typed("correlation_id", _("correlation id")),
@@ -137,15 +143,16 @@ class EventAdmin(ReadOnlyAdmin):
         """The whole event as JSON."""
         return raw_json(self.content_object(request, object_id))
 
-    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+    def get_ordering(self, request: HttpRequest) -> Any:
         """In one session or run by number, which its index gives; else by time."""
         if {OF_SESSION, OF_RUN} & request.GET.keys():
             return ("-sequence_number",)
-        return self.ordering
+        return super().get_ordering(request)
 
 
 class ArtifactAdmin(ReadOnlyAdmin):
     searched = ("id", "key")
+    lookups = frozenset({OF_SESSION})
     search_help_text = _("An exact id or key, or how it begins: reports/*")
     list_display = ("id", "key", "session_id", "content_type", "byte_size", "created_at")
     ordering = ("-id",)

@@ -12,9 +12,13 @@ ANY_MORE = "*"
 LAST = "\U0010ffff"
 
 
+def is_prefix(term: str) -> bool:
+    return term.strip().endswith(ANY_MORE)
+
+
 def search(columns: Iterable[str], term: str) -> Q:
     """Rows where one of the columns is `term`, or begins with what stands before its asterisk."""
-    if not term.endswith(ANY_MORE):
+    if not is_prefix(term):
         return reduce(or_, (Q(**{column: term}) for column in columns))
     prefix = term.removesuffix(ANY_MORE)
     return reduce(or_, (_begins(column, prefix) for column in columns))

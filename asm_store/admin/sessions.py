@@ -40,13 +40,13 @@ class DeletedChoice(Choice):
     options = (("with", _("With soft-deleted ones")), ("only", _("Only soft-deleted ones")))
 
     def given(self) -> dict[str, list[str]]:
-        return {"include_deleted": ["true"]} if self._is("with") or self._is("only") else {}
+        known = [value for value, _label in self.options]
+        said = self.used_parameters.get("deleted", [])
+        return {"include_deleted": ["true" if value in known else value for value in said]}
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
-        return queryset.filter(deleted_at__isnull=False) if self._is("only") else None
-
-    def _is(self, value: str) -> bool:
-        return bool(self.used_parameters.get("deleted") == [value])
+        is_only = self.used_parameters.get("deleted") == ["only"]
+        return queryset.filter(deleted_at__isnull=False) if is_only else None
 
 
 class Permitting:

@@ -15,6 +15,7 @@ from django.db.models import (
     Field,
     FloatField,
     Func,
+    IntegerField,
     Lookup,
     Model,
     Value,
@@ -183,6 +184,19 @@ class Looked(Func):
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> Sql:
         return compiler.compile(self.get_source_expressions()[0])
+
+
+class StoredSize(Func):
+    """About how many bytes a column's value takes where it is, without reading a long one."""
+
+    arity = 1
+    function = "length"
+    output_field = IntegerField()
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        return self.as_sql(compiler, connection, function="pg_column_size")
 
 
 class JSONMember(Func):

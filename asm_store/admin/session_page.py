@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
+from django.template.loader import render_to_string
 from django.utils.http import urlencode
 
-from ..formats.readable.entries import read_entries
-from ..formats.readable.loading import EventLog, EventPage
+from ..formats.readable.entries import Entry, read_entries
+from ..formats.readable.loading import PAGE, EventLog, EventPage
 from ..models import Artifact, Run, Session
-from ..templatetags.asm_store import admin_quote
 from . import access
+from .places import address
 from .sums import sums_of
 from .waterfall import waterfall
 
@@ -105,20 +105,54 @@ def _links(request: HttpRequest, session: Session, context: dict[str, Any]) -> d
     """The addresses around the page; `news` while new events are to be expected there."""
     page: EventPage = context["page"]
     numbers = [event.number for event in page.events]
-    first = min(numbers, default=1)
-    last = max(numbers, default=0)
-    is_live = session.status not in Session.TERMINAL_STATUSES and session.deleted_at is None
+    latest = context["sums"].events
+    first, last = min(numbers, default=1), max(numbers, default=latest)
+    has_later = page.has_later and last < latest
     links: dict[str, Any] = {
         "earlier": _at(before=first) if page.has_earlier and first > 1 else "",
-        "later": _at(after=last) if page.has_later and numbers else "",
+        "later": _at(after=last) if has_later else "",
         "first": _at(after=0),
-        "latest": _at(before=context["sums"].events + 1),
-        "last_number": last,
+        "latest": _at(before=latest + 1),
+        "last_number": _seen_to(context["entries"], latest),
         "poll": POLL,
     }
-    if is_live and not links["later"]:
-        links["news"] = reverse("admin:asm_store_session_news", args=[admin_quote(session.pk)])
+    if not session_has_ended(session) and not has_later:
+        links["news"] = address(request, "session_news", session.pk)
     return links
+
+
+def session_has_ended(session: Session) -> bool:
+    return session.status in Session.TERMINAL_STATUSES or session.deleted_at is not None
+
+
+def _seen_to(entries: list[Entry], otherwise: int) -> int:
+    """The number behind which news begin.
+
+    A text that is still streamed comes once more, with what was added; one that is as long as a
+    page does not.
+    """
+    if not entries:
+        return otherwise
+    last = entries[-1]
+    if last.kind == "stream" and last.parts < PAGE:
+        return last.event.number - 1
+    return max(entry.last_number for entry in entries)
+
+
+def news(request: HttpRequest, session: Session, using: str) -> dict[str, Any]:
+    """What came after `?after=`, in entries that stand for those of the same number on the page."""
+    place = Place.of(request)
+    shown = conversation(request, session, using, place)
+    entries: list[Entry] = shown["entries"]
+    last = _seen_to(entries, place.after or 0)
+    for entry in entries:
+        entry.begin_with_call()
+    return {
+        "html": render_to_string("asm_store/entries.html", shown, request),
+        "last": last,
+        "has_more": shown["page"].has_later,
+        "has_ended": session_has_ended(session),
+    }
 
 
 def _at(**place: int) -> str:

@@ -10,7 +10,6 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
@@ -149,21 +148,14 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         return TemplateResponse(request, "admin/asm_store/maintenance.html", context)
 
     def news_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What came after `?after=`, as the page shows it, and whether more is to be expected."""
+        """What came after a number, as the page shows it, and whether more is to be expected."""
         session = self.get_object(request, unquote(object_id))
-        if not isinstance(session, Session):
-            raise Http404
         if not (self.has_view_permission(request, session) and access.may(request, "view_event")):
             raise PermissionDenied
-        place = session_page.Place.of(request)
-        shown = session_page.conversation(request, session, database(), place)
-        return fragment(
-            render_to_string("asm_store/entries.html", shown, request),
-            last=max([event.number for event in shown["page"].events] or [place.after or 0]),
-            has_more=shown["page"].has_later,
-            status=status_badge(session),
-            has_ended=session.status in Session.TERMINAL_STATUSES or session.deleted_at is not None,
-        )
+        if not isinstance(session, Session):
+            raise Http404
+        said = session_page.news(request, session, database())
+        return fragment(**said, status=status_badge(session))
 
     def complete_page(self, rows: Sequence[Any]) -> None:
         sums = sums_of(rows, database())

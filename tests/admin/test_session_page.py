@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.translation import override
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats.readable.loading import MOST_SHOWN, PAGE
@@ -167,6 +168,63 @@ def test_what_is_too_long_stays_in_the_database(
     assert json.loads(raw.content) == event.to_dict()
 
 
+def test_a_result_that_is_too_long_is_its_calls(
+    admin_client: Client, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    """Also one that its database has compressed to less."""
+    for number, text in enumerate(("x" * MOST_SHOWN, "".join(map(str, range(MOST_SHOWN))))):
+        call = {"tool_name": "grep", "tool_call_id": f"call_{number}"}
+        append(
+            database_store,
+            session,
+            ("tool_call_started", {**call, "tool_input": "x"}),
+            ("tool_call_completed", {**call, "tool_output": text}),
+        )
+    entries = admin_client.get(address("session_change", session.pk)).context["entries"]
+    assert [(entry.tool_name, entry.took, entry.is_too_long) for entry in entries] == [
+        ("grep", SECOND, True),
+        ("grep", SECOND, True),
+    ]
+
+
+def test_calls_of_the_same_time_find_their_results_without_content_too(
+    log_in: LogIn, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    first, second = (
+        {"tool_name": "secret", "tool_call_id": f"secret {number}"} for number in (1, 2)
+    )
+    append(
+        database_store,
+        session,
+        ("tool_call_started", first),
+        ("tool_call_started", second),
+        ("tool_call_failed", second),
+        ("tool_call_completed", first),
+    )
+    answer = log_in(*VIEW).get(address("session_change", session.pk))
+    assert [(entry.took, entry.has_failed) for entry in answer.context["entries"]] == [
+        (3 * SECOND, False),
+        (SECOND, True),
+    ]
+    assert "secret" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("call_id", [None, "", 7, {"a": 1}])
+def test_a_call_without_an_id_is_found_by_the_tools_name(
+    admin_client: Client, database_store: DatabaseSessionStore, session: Session, call_id: object
+) -> None:
+    for name in ("grep", "sed"):
+        data = {"tool_name": name, "tool_call_id": call_id}
+        append(database_store, session, ("tool_call_started", data))
+    data = {"tool_name": "sed", "tool_call_id": call_id, "tool_output": "done"}
+    append(database_store, session, ("tool_call_completed", data))
+    entries = admin_client.get(address("session_change", session.pk)).context["entries"]
+    assert [(entry.tool_name, entry.text.whole) for entry in entries] == [
+        ("grep", ""),
+        ("sed", "done"),
+    ]
+
+
 def test_raw_json_is_inert(
     admin_client: Client, database_store: DatabaseSessionStore, session: Session
 ) -> None:
@@ -222,10 +280,10 @@ def test_the_numbers_of_a_drawing_have_points_in_every_language(
     admin_client: Client, database_store: DatabaseSessionStore, session: Session
 ) -> None:
     append(database_store, session, ("tool_call_started", CALL), ("tool_call_completed", CALL))
-    response = admin_client.get(
-        address("session_change", session.pk), headers={"accept-language": "de"}
-    )
-    assert 'x="0.00%"' in response.content.decode()
+    with override("de"):
+        shown = get(admin_client, address("session_change", session.pk))
+    assert "Gespräch" in shown
+    assert 'x="0.00%"' in shown
 
 
 def test_news_are_what_came_after(
@@ -242,6 +300,59 @@ def test_news_are_what_came_after(
     ended = admin_client.get(url, {"after": 2}).json()
     assert (ended["last"], ended["html"].strip(), ended["has_ended"]) == (2, "", True)
     assert admin_client.get(address("session_news", "unknown")).status_code == 404
+
+
+def test_the_latest_page_of_a_running_session_is_live(
+    admin_client: Client, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    fill(database_store, session, PAGE + 5)
+    url = address("session_change", session.pk)
+    latest = admin_client.get(url, {"before": PAGE + 6})
+    assert f'data-last="{PAGE + 5}" data-news' in latest.content.decode()
+    assert 'rel="next"' not in latest.content.decode()
+    assert "data-news" not in get(admin_client, url, before=PAGE + 5)
+    assert f'data-last="{PAGE + 5}" data-news' in get(admin_client, url, after=9_999)
+
+
+def test_a_result_that_comes_later_takes_the_place_of_its_call(
+    admin_client: Client, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    append(database_store, session, ("tool_call_started", {**CALL, "tool_input": "x"}))
+    fill(database_store, session, 1)
+    url = address("session_news", session.pk)
+    append(database_store, session, ("tool_call_completed", {**CALL, "tool_output": "found"}))
+    said = admin_client.get(url, {"after": 2}).json()
+    assert said["last"] == 3
+    assert said["html"].count("<article") == 1
+    assert '<article class="asm-entry asm-tool" id="e1" data-last="3"' in said["html"]
+    assert '<span id="e3">' in said["html"]
+    assert "found" in said["html"]
+
+
+def test_what_is_still_streamed_comes_again_until_it_is_as_long_as_a_page(
+    admin_client: Client, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    fill(database_store, session, 1)
+
+    def stream(count: int) -> None:
+        append(database_store, session, *[("message_streamed", {"content": "la"})] * count)
+
+    def news(after: int) -> Any:
+        return admin_client.get(address("session_news", session.pk), {"after": after}).json()
+
+    stream(2)
+    page = get(admin_client, address("session_change", session.pk))
+    assert 'id="asm-entries" data-last="1"' in page
+    assert 'id="e2" data-last="3"' in page
+    stream(1)
+    said = news(1)
+    assert 'id="e2" data-last="4"' in said["html"]
+    assert ("lalala" in said["html"], said["last"], said["has_more"]) == (True, 1, False)
+    stream(PAGE)
+    assert (news(1)["last"], news(1)["has_more"]) == (PAGE + 1, True)
+    assert (news(PAGE + 1)["last"], news(PAGE + 1)["has_more"]) == (PAGE + 1, False)
+    append(database_store, session, ("message_received", {"content": "done"}))
+    assert news(PAGE + 1)["last"] == PAGE + 5
 
 
 def test_a_page_follows_while_the_session_is_active_and_its_end_is_shown(

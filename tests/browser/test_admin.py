@@ -30,13 +30,16 @@ LOOKS = {
 }
 
 
-def say(store: DatabaseSessionStore, session: Session, *texts: str) -> None:
+def record(
+    store: DatabaseSessionStore, session: Session, *kinds: tuple[str, dict[str, Any]]
+) -> None:
     store.append_events(
-        [
-            Event(session_id=session.id, type="message_received", data={"content": text})
-            for text in texts
-        ]
+        [Event(session_id=session.id, type=kind, data=data) for kind, data in kinds]
     )
+
+
+def say(store: DatabaseSessionStore, session: Session, *texts: str) -> None:
+    record(store, session, *(("message_received", {"content": text}) for text in texts))
 
 
 def lamp(store: DatabaseSessionStore) -> Session:
@@ -147,6 +150,14 @@ def test_keys_go_from_entry_to_entry_and_page_to_page(
         page.fill("#asm-at", "7")
         page.locator("#asm-at").press("j")
         assert focused() == "asm-at"
+        page.uncheck("#asm-keys")
+        page.locator("#e51").focus()
+        page.keyboard.press("j")
+        assert focused() == "e51"
+        page.reload()
+        assert not page.is_checked("#asm-keys")
+        page.check("#asm-keys")
+        page.fill("#asm-at", "7")
         page.press("#asm-at", "Enter")
         page.wait_for_url("**at=7**")
 
@@ -164,9 +175,11 @@ def test_raw_json_comes_when_it_is_asked_for(
         page.goto(address("session_change", session.id))
         page.click("#e1 .asm-raw")
         page.wait_for_selector("#e1 .asm-json")
+        assert page.get_attribute("#e1 .asm-raw", "aria-expanded") == "true"
         assert '"content": "<b>bold</b>"' in page.inner_text("#e1 .asm-json")
         page.click("#e1 .asm-raw")
         assert page.locator("#e1 .asm-json").count() == 0
+        assert page.get_attribute("#e1 .asm-raw", "aria-expanded") == "false"
 
     browsing.do(walk)
 
@@ -187,6 +200,98 @@ def test_new_events_appear_by_themselves_until_the_session_ends(
         lambda page: page.wait_for_function("!document.querySelector('#asm-live').textContent")
     )
     assert browsing.do(lambda page: page.evaluate("window.pwned")) is None
+
+
+def test_what_comes_late_stands_where_it_belongs(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    """A result beside its call, a piece of a text in that text; what is open stays open."""
+    session = store.save_session(make_session(status="active"))
+    call = {"tool_name": "grep", "tool_call_id": "1", "tool_input": {"pattern": "lamp"}}
+    record(store, session, ("tool_call_started", call), ("message_streamed", {"content": "la"}))
+    log_in(**WIDE)
+
+    def begin(page: Any) -> None:
+        page.goto(address("session_change", session.id))
+        page.click("#e1 summary")
+        page.locator("#e2").focus()
+
+    def end(page: Any) -> None:
+        page.wait_for_function("document.querySelectorAll('.asm-entry').length == 4")
+        assert page.locator("#e1 >> text=sun.py").count() == 1
+        assert page.locator("#e1 details").first.get_attribute("open") is not None
+        assert page.inner_text("#e2 .asm-text") == "lala"
+        assert page.evaluate("document.activeElement.id") == "e2"
+        ids = page.evaluate("[...document.querySelectorAll('.asm-entry')].map(e => e.id)")
+        assert ids == ["e1", "e2", "e4", "e6"]
+        assert page.evaluate("document.getElementById('e5').closest('.asm-entry').id") == "e1"
+
+    browsing.do(begin)
+    record(store, session, ("message_streamed", {"content": "la"}))
+    browsing.do(lambda page: page.wait_for_selector("#e2[data-last='3']"))
+    # A step between them: a text begins anew.
+    record(
+        store,
+        session,
+        ("turn_completed", {}),
+        ("tool_call_completed", {**call, "tool_output": "sun.py"}),
+    )
+    record(store, session, ("message_streamed", {"content": "la"}))
+    browsing.do(end)
+
+
+def test_a_server_that_fails_for_a_while_is_asked_again(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    session = store.save_session(make_session(status="active"))
+    say(store, session, "one")
+    log_in(**WIDE)
+    answers = iter([502, 503, None, 403])
+    asked: list[Any] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route)
+        status = next(answers)
+        route.continue_() if status is None else route.fulfill(status=status)
+
+    def begin(page: Any) -> None:
+        page.route("**/news/**", answer)
+        page.goto(address("session_change", session.id))
+
+    def end(page: Any) -> None:
+        page.wait_for_selector("#e2", timeout=60_000)
+        page.wait_for_function(
+            "document.querySelector('#asm-live').textContent.includes('No long')"
+        )
+        assert len(asked) == 4
+
+    browsing.do(begin)
+    say(store, session, "two")
+    browsing.do(end)
+    browsing.complaints[:] = [text for text in browsing.complaints if "Failed to load" not in text]
+
+
+def test_a_page_forgets_what_is_out_of_sight(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore
+) -> None:
+    session = store.save_session(make_session(status="active"))
+    say(store, session, "one")
+    log_in(**WIDE)
+    browsing.do(lambda page: page.goto(address("session_change", session.id)))
+    say(store, session, *["la"] * 400)
+    browsing.do(lambda page: page.wait_for_selector("#e400"))
+    browsing.do(lambda page: page.evaluate("window.scrollTo(0, document.body.scrollHeight)"))
+    say(store, session, *["la"] * 400)
+
+    def end(page: Any) -> None:
+        page.wait_for_selector("#e800")
+        page.wait_for_function("document.querySelectorAll('.asm-entry').length <= 500")
+        first = page.locator(".asm-entry").first.get_attribute("id")
+        page.locator(".asm-pager a[rel=prev]").first.click()
+        page.wait_for_url(f"**before={first[1:]}")
+        assert page.locator(".asm-entry").count() == 100
+
+    browsing.do(end)
 
 
 def test_an_export_is_saved_and_runs_nothing(

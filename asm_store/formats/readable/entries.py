@@ -10,9 +10,8 @@ from typing import Any
 
 from ...events.types import EventType
 from ...rates import COUNTS
-from .loading import EventLog, SeenEvent
+from .loading import OF_TOOLS, RESULTS, EventLog, SeenEvent
 
-RESULTS = frozenset({EventType.TOOL_CALL_COMPLETED, EventType.TOOL_CALL_FAILED})
 MESSAGES = frozenset({EventType.MESSAGE_SENT, EventType.MESSAGE_RECEIVED})
 ERRORS = frozenset(
     {
@@ -90,15 +89,25 @@ class Entry:
     def parts(self) -> int:
         return 1 + len(self.others)
 
+    @property
+    def last_number(self) -> int:
+        """Of the events in it: it changes when one is added."""
+        return max(event.number for event in (self.event, *self.others))
+
+    def begin_with_call(self) -> None:
+        """Stand where the call stands, if that is known, not where its result came."""
+        if self.call is not None and self.event is self.result:
+            self.event, self.others = self.call, [self.event]
+
 
 def read_entries(log: EventLog, events: list[SeenEvent]) -> list[Entry]:
     """The entries of a page of the log: what a call misses is looked for near the page."""
     entries = list(_joined(_entries(events)))
     calls = [entry for entry in entries if entry.is_open]
     answers = [entry for entry in entries if entry.kind == "tool" and entry.call is None]
-    if log.with_content and calls:
+    if calls:
         _find_results(log.after(events[-1].number, RESULTS), calls)
-    if log.with_content and answers:
+    if answers:
         _find_calls(log.before(events[0].number, [EventType.TOOL_CALL_STARTED]), answers)
     return entries
 
@@ -119,7 +128,7 @@ def _entry(event: SeenEvent) -> Entry:
     data = event.data or {}
     if event.type in MESSAGES:
         return _message(event, data)
-    if event.type == EventType.TOOL_CALL_STARTED or event.type in RESULTS:
+    if event.type in OF_TOOLS:
         return _tool(event, data)
     if event.type == EventType.MESSAGE_STREAMED:
         return Entry("stream", event, "assistant", text_of(data.get("content")))
@@ -131,7 +140,7 @@ def _entry(event: SeenEvent) -> Entry:
 
 
 def _tool(event: SeenEvent, data: dict[str, Any]) -> Entry:
-    entry = Entry("tool", event, tool_name=_name(data))
+    entry = Entry("tool", event, tool_name=event.tool_name)
     if event.type in RESULTS:
         _answer(entry, event)
     else:
@@ -154,7 +163,7 @@ def _answer(entry: Entry, event: SeenEvent) -> None:
     if event.type == EventType.TOOL_CALL_FAILED and output is None:
         output = data.get("error_message")
     entry.text = text_of(output)
-    entry.tool_name = entry.tool_name or _name(data)
+    entry.tool_name = entry.tool_name or event.tool_name
     if event is not entry.event:
         entry.others.append(event)
 
@@ -199,13 +208,7 @@ def _continues(before: Entry, entry: Entry) -> bool:
 
 def _key(event: SeenEvent) -> Key:
     """A call and its result have the same, whatever other runs call theirs."""
-    data = event.data or {}
-    call = data.get("tool_call_id")
-    return event.run_id, text_of(data.get("tool_name") if call is None else call).whole
-
-
-def _name(data: dict[str, Any]) -> str:
-    return text_of(data.get("tool_name")).whole[:200]
+    return event.run_id, event.key
 
 
 def _complaint(data: dict[str, Any]) -> Text:

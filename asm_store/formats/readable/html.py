@@ -18,7 +18,7 @@ from ...models import Session
 from ...queries.summaries import get_session_stats
 from ..requests import ExportRequest
 from .entries import read_entries
-from .loading import EventLog
+from .loading import EventLog, SeenEvent
 
 PACKAGE = Path(__file__).resolve().parents[2]
 STATIC = PACKAGE / "static" / "asm_store"
@@ -26,7 +26,7 @@ STYLES = ("export.css", "admin.css")
 
 
 def write_html(request: ExportRequest) -> Iterator[bytes]:
-    """The file in pieces; memory holds one page of one session's events.
+    """The file in pieces; memory holds one page of one session's events, of which one is long.
 
     A session that is gone by its turn is left out; one that is deleted during it is
     `SessionNotFound`.
@@ -51,15 +51,22 @@ def _session(request: ExportRequest, session: Session, prefix: str) -> Iterator[
     log = EventLog(session.pk, request.using)
     number = 0
     while (page := log.page_after(number)).events:
-        request.counts["events"] += len(page.events)
-        number = page.events[-1].number
-        entries = read_entries(log, page.events)
+        events = [log.whole(event) for event in _portion(page.events)]
+        request.counts["events"] += len(events)
+        number = events[-1].number
+        entries = read_entries(log, events)
         yield _rendered("entries", entries=entries, with_content=True, prefix=prefix)
     # A session is deleted as a whole: what was read is whole while it is there.
     stored = Session.objects.using(request.using).filter(pk=session.pk)
     if not transactions.read(request.using, stored.exists):
         raise SessionNotFound(f"session {session.pk} was deleted while it was read.")
     yield b"</main>"
+
+
+def _portion(events: list[SeenEvent]) -> list[SeenEvent]:
+    """The first of them, until one is long."""
+    long = (number for number, event in enumerate(events, 1) if event.is_too_long)
+    return events[: next(long, None)]
 
 
 @cache

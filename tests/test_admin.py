@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from asm_store.admin import read_only
+from asm_store.admin import columns, read_only
 from asm_store.models import Artifact, Event, Run, Session, SessionSequence
 
 pytestmark = pytest.mark.django_db
@@ -93,7 +93,7 @@ def test_json_is_indented_and_readable(admin_client: Client, records: Records) -
 def test_json_too_long_for_a_page_is_cut_and_says_so(
     admin_client: Client, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_only, "MAX_JSON_SHOWN", 10)
+    monkeypatch.setattr(columns, "MAX_JSON_SHOWN", 10)
     shown = page(admin_client, url(records[2], "change"))
     whole = json.dumps(records[2].data, indent=2, ensure_ascii=False)
     assert f"cut, {len(whole)} characters in all" in shown

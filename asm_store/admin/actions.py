@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import DELETION
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from ..exceptions import SessionNotFound
-from ..formats import export_sessions
-from ..handler import default_store
-from ..maintenance import RetentionPolicy
 from ..models import Artifact, Run, Session, SessionSequence
-from . import access
-from .places import database
-from .serving import streamed
+from . import access, steps
+from .places import address, database
+from .steps import Answer, each, of_store
 
 if TYPE_CHECKING:
     from .sessions import SessionAdmin
 
 # A form has up to 1,000 fields by Django's own limit.
 MOST_CHOSEN = 900
-PINNED = "pinned"
-EXPORTS = {
-    "jsonl": (_("JSON lines"), "sessions.jsonl", "application/x-ndjson"),
-    "atif": (_("ATIF trajectories"), "sessions.atif.jsonl", "application/x-ndjson"),
-    "html": (_("HTML"), "sessions.html", "text/html; charset=utf-8"),
-}
-
-Answer = HttpResponseBase | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +36,32 @@ class SessionAction:
     permissions: tuple[str, ...]
     warning: str | Promise
     work: Callable[[HttpRequest, list[Session]], Answer]
-    # Is it offered on the page of this session?
+    # Does it make sense for this session?
     fits: Callable[[Session], bool] = field(default=lambda session: True)
+    # Does it make sense in this project?
+    is_offered: Callable[[], bool] = field(default=lambda: True)
 
-    def is_permitted(self, request: HttpRequest) -> bool:
-        return access.may(request, "view_session", *self.permissions)
+    def is_permitted(self, request: HttpRequest, session: Session | None = None) -> bool:
+        """For all sessions, or for this one."""
+        needed = ("view_session", *self.permissions)
+        return access.may(request, *needed, record=session) and self.is_offered()
 
     # Not `__call__`: templates would call it.
     def answer(
-        self, model_admin: SessionAdmin, request: HttpRequest, chosen: QuerySet[Any]
+        self,
+        model_admin: SessionAdmin,
+        request: HttpRequest,
+        sessions: list[Session],
+        target: str,
+        back: str,
     ) -> Answer:
-        sessions = list(chosen.order_by("pk")[: MOST_CHOSEN + 1])
+        """Ask first, by a form for the address `target`; do it when that is what was posted."""
         if len(sessions) > MOST_CHOSEN:
             text = gettext("Choose at most %(number)d sessions at once.")
             messages.error(request, text % {"number": MOST_CHOSEN})
             return None
-        if request.POST.get("confirmed") != "yes":
-            return self._asked(model_admin, request, sessions)
-        return self.work(request, sessions)
-
-    def _asked(
-        self, model_admin: SessionAdmin, request: HttpRequest, sessions: list[Session]
-    ) -> Answer:
+        if request.POST.get("confirmed") == "yes":
+            return self.work(request, sessions)
         context = {
             **model_admin.admin_site.each_context(request),
             "title": self.label,
@@ -80,7 +70,8 @@ class SessionAction:
             "sessions": sessions,
             "counts": counts_of([session.pk for session in sessions]),
             "media": model_admin.media,
-            "back": reverse("admin:asm_store_session_changelist"),
+            "target": target,
+            "back": back,
         }
         return TemplateResponse(request, "admin/asm_store/session/confirm.html", context)
 
@@ -98,75 +89,24 @@ def counts_of(ids: list[str]) -> list[tuple[str, int]]:
     ]
 
 
-def each(
-    step: Callable[[str], object], done: Callable[[int], str], log: str | None = None
-) -> Callable[[HttpRequest, list[Session]], None]:
-    """Do `step` to every session that is still there; `log` is said in the admin's history."""
-
-    def work(request: HttpRequest, sessions: list[Session]) -> None:
-        count = 0
-        for session in sessions:
-            try:
-                step(session.pk)
-            except SessionNotFound:
-                continue
-            count += 1
-            if log is not None:
-                record(request, [session], DELETION if log == "" else CHANGE, log)
-        messages.success(request, done(count) % {"count": count})
-
-    return work
-
-
-def record(request: HttpRequest, sessions: Iterable[Session], flag: int, message: str) -> None:
-    """Leave entries in the admin's history."""
-    user: Any = request.user
-    rows: Any = list(sessions)
-    LogEntry.objects.log_actions(user.pk, rows, flag, change_message=message)
-
-
-def of_store(method: str) -> Callable[[str], object]:
-    """A method of the default store, which is asked for each time: it may be another by then."""
-
-    def call(session_id: str) -> object:
-        return getattr(default_store, method)(session_id)
-
-    return call
-
-
-def export(format: str) -> Callable[[HttpRequest, list[Session]], Answer]:
-    """Send the sessions in this format, while they are read."""
-
-    def work(request: HttpRequest, sessions: list[Session]) -> Answer:
-        label, filename, content_type = EXPORTS[format]
-        pieces = export_sessions(
-            [session.pk for session in sessions], using=database(), format=format
-        )
-        record(request, sessions, CHANGE, gettext("Exported as %(format)s.") % {"format": label})
-        return streamed(request, pieces, filename, content_type)
-
-    return work
-
-
-def _pin(session_id: str) -> None:
-    default_store.update_session(session_id, add_tags=[_pinning_tag()])
-
-
-def _unpin(session_id: str) -> None:
-    default_store.update_session(session_id, remove_tags=[_pinning_tag()])
-
-
-def _pinning_tag() -> str:
-    """The first tag that retention leaves alone."""
-    return next(iter(RetentionPolicy.from_settings().exempt_tags), PINNED)
-
-
 def _is_deleted(session: Session) -> bool:
     return session.deleted_at is not None
 
 
 def _is_kept(session: Session) -> bool:
     return session.deleted_at is None
+
+
+def _is_pinned(session: Session) -> bool:
+    return not set(steps.pinning_tags()).isdisjoint(session.tags)
+
+
+def _is_loose(session: Session) -> bool:
+    return not _is_pinned(session)
+
+
+def _can_pin() -> bool:
+    return bool(steps.pinning_tags())
 
 
 ACTIONS = (
@@ -193,7 +133,7 @@ ACTIONS = (
             lambda n: ngettext(
                 "%(count)d session was restored.", "%(count)d sessions were restored.", n
             ),
-            "Restored.",
+            log="Restored.",
         ),
         _is_deleted,
     ),
@@ -203,11 +143,13 @@ ACTIONS = (
         ("pin_session",),
         _("Retention leaves them alone from now on."),
         each(
-            _pin,
+            steps.pin,
             lambda n: ngettext(
                 "%(count)d session was pinned.", "%(count)d sessions were pinned.", n
             ),
         ),
+        _is_loose,
+        _can_pin,
     ),
     SessionAction(
         "unpin",
@@ -215,19 +157,21 @@ ACTIONS = (
         ("pin_session",),
         _("Retention treats them as all others from now on."),
         each(
-            _unpin,
+            steps.unpin,
             lambda n: ngettext(
                 "%(count)d session was unpinned.", "%(count)d sessions were unpinned.", n
             ),
         ),
+        _is_pinned,
+        _can_pin,
     ),
     *(
         SessionAction(
             f"export_{format}",
             label,
-            ("export_session", "view_event_payload"),
+            ("export_session", "view_event_payload", "view_run", "view_event"),
             _("The file holds all that was said in them."),
-            export(format),
+            steps.export(format),
         )
         for format, label in (
             ("jsonl", _("Export as JSON lines")),
@@ -241,13 +185,14 @@ ACTIONS = (
         ("hard_delete_session",),
         _("Sessions, runs, events and artifacts are gone then. This cannot be undone."),
         each(
-            of_store("delete_session"),
+            steps.hard_delete,
             lambda n: ngettext(
                 "%(count)d session was deleted for good.",
                 "%(count)d sessions were deleted for good.",
                 n,
             ),
-            "",
+            "Deleted for good.",
+            DELETION,
         ),
     ),
 )
@@ -257,7 +202,9 @@ def as_admin_action(action: SessionAction) -> Any:
     """The same as Django wants it: a function with a name, a description and a permission."""
 
     def run(model_admin: SessionAdmin, request: HttpRequest, chosen: QuerySet[Any]) -> Answer:
-        return action.answer(model_admin, request, chosen)
+        back = address(model_admin.admin_site.name, "session_changelist")
+        sessions = list(chosen.order_by("pk")[: MOST_CHOSEN + 1])
+        return action.answer(model_admin, request, sessions, f"{back}?deleted=with", back)
 
     run.__name__ = action.name
     label: Any = action.label

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
@@ -15,6 +14,7 @@ from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -23,8 +23,9 @@ from ..db import get_operations
 from ..events.sanitizing import has_unstorable
 from ..templatetags.asm_store import grouped
 from . import access, searching
+from .columns import NONE, Column
 from .filtering import FilterSetFilter, filtered
-from .places import database
+from .places import address, database
 
 if TYPE_CHECKING:
     ModelAdminBase = admin.ModelAdmin[models.Model]
@@ -33,7 +34,6 @@ else:
     ModelAdminBase, PaginatorBase = admin.ModelAdmin, Paginator
 
 MAX_ROWS_LISTED = 10_000
-MAX_JSON_SHOWN = 200_000
 
 
 class BoundedPaginator(PaginatorBase):
@@ -87,8 +87,8 @@ class ReadOnlyAdmin(ModelAdminBase):
     lookups: frozenset[str] = frozenset()
     # What the page of one record shows: columns, methods and functions of the record; and what
     # of it is content, for those alone who may see what agents said.
-    shown: tuple[str | Callable[[Any], SafeString], ...] = ()
-    content: tuple[str | Callable[[Any], SafeString], ...] = ()
+    shown: tuple[str | Column, ...] = ()
+    content: tuple[str | Column, ...] = ()
     search_fields = ("id",)
     searched: ClassVar[tuple[str, ...]] = ("id",)
     search_help_text = _("An exact id, or how it begins: ses_01*")
@@ -110,6 +110,9 @@ class ReadOnlyAdmin(ModelAdminBase):
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return access.may(request, f"view_{self.opts.model_name}", record=obj)
+
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
 
@@ -127,17 +130,25 @@ class ReadOnlyAdmin(ModelAdminBase):
         begins = searching.is_prefix(request.GET.get(SEARCH_VAR, ""))
         return ("-id",) if begins else self.ordering or ()
 
-    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
-        return (*self.shown, *self.content) if access.may_see_content(request) else self.shown
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.shown, *self.content) if access.may_see_content(request, obj) else self.shown
 
     def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         return self.get_fields(request, obj)
 
     def content_object(self, request: HttpRequest, object_id: str) -> Any:
-        """The record, for one who may see it and its content; else 404, or 403."""
-        if not (self.has_view_permission(request) and access.may_see_content(request)):
+        """The record, for one who may see it and its content."""
+        return self.permitted_object(request, object_id, "view_event_payload")
+
+    def permitted_object(self, request: HttpRequest, object_id: str, *codenames: str) -> Any:
+        """The record, for one who may see it and has these permissions, of it or of all.
+
+        To others it is forbidden, be it there or not; only who may see all is told that.
+        """
+        record: Any = self.get_object(request, unquote(object_id))
+        needed = (f"view_{self.opts.model_name}", *codenames)
+        if not access.may(request, *needed, record=record):
             raise PermissionDenied
-        record = self.get_object(request, unquote(object_id))
         if record is None:
             raise Http404
         return record
@@ -153,6 +164,25 @@ class ReadOnlyAdmin(ModelAdminBase):
         if has_unstorable(search_term):
             return queryset.none(), False
         return queryset.filter(searching.search(self.searched, search_term)), False
+
+    @admin.display(description=_("session"))
+    def session_link(self, record: Any) -> SafeString | str:
+        return self._link("session_change", record.session_id)
+
+    @admin.display(description=_("run"))
+    def run_link(self, record: Any) -> SafeString | str:
+        return self._link("run_change", record.run_id)
+
+    def _link(self, page: str, pk: str | None) -> SafeString | str:
+        if pk is None:
+            return NONE
+        return format_html('<a href="{}">{}</a>', address(self.admin_site.name, page, pk), pk)
+
+    def list_link(self, model: type[models.Model], parameter: str, value: str) -> SafeString:
+        """A link to the list of the `model`'s records that belong to one session or run."""
+        url = address(self.admin_site.name, f"{model._meta.model_name}_changelist")
+        query = urlencode({parameter: value})
+        return format_html('<a href="{}?{}">{}</a>', url, query, model._meta.verbose_name_plural)
 
     def complete_page(self, rows: Sequence[Any]) -> None:
         """Look up what the page's rows show beside their columns, for all of them at once."""
@@ -171,16 +201,3 @@ class ReadOnlyAdmin(ModelAdminBase):
         numbers = {"number": grouped(MAX_ROWS_LISTED), "all": grouped(in_all)}
         limits = gettext("The latest %(number)s that match, at most; about %(all)s in all")
         return limits % numbers
-
-
-def pretty_json(name: str) -> Callable[[models.Model], SafeString]:
-    """A read-only field that shows the JSON column `name` indented, its content inert."""
-
-    @admin.display(description=name.replace("_", " "))
-    def show(record: models.Model) -> SafeString:
-        text = json.dumps(getattr(record, name), indent=2, ensure_ascii=False)
-        cut = gettext(" ... cut, %(number)d characters in all") % {"number": len(text)}
-        rest = cut if len(text) > MAX_JSON_SHOWN else ""
-        return format_html('<pre tabindex="0">{}{}</pre>', text[:MAX_JSON_SHOWN], rest)
-
-    return show

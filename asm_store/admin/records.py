@@ -11,18 +11,18 @@ from django.core.files.storage import InvalidStorageError
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import ArtifactNotFound, StorageError
 from ..filters import EventFilterSet, RunFilterSet
 from ..models import Event, Run
+from .columns import COST, NONE, STATUS, TOKEN_COUNTS, TOTAL, TYPE, column, columns, pretty_json
 from .filtering import choice, period, typed
-from .places import database
-from .read_only import ReadOnlyAdmin, pretty_json
+from .places import address, database
+from .read_only import ReadOnlyAdmin
 from .serving import download, raw_json
 
 if TYPE_CHECKING:
@@ -34,24 +34,14 @@ OF_RUN = "run__id__exact"
 WITH_DELETED = {"include_deleted": "true"}
 
 
-def records_link(model: type[models.Model], parameter: str, value: str) -> SafeString:
-    """A link to the list of the `model`'s records that belong to one session or run."""
-    url = reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist")
-    query = urlencode({parameter: value})
-    return format_html('<a href="{}?{}">{}</a>', url, query, model._meta.verbose_name_plural)
-
-
 class RunAdmin(ReadOnlyAdmin):
     list_display = (
-        "id",
-        "session_id",
-        "status",
-        "provider",
-        "turn_count",
-        "token_usage",
-        "cost_usd",
-        "started_at",
-        "ended_at",
+        *columns("id", "session_id"),
+        STATUS,
+        *columns("provider", "model", "turn_count"),
+        TOTAL,
+        COST,
+        *columns("started_at", "ended_at"),
     )
     filter_set = RunFilterSet
     filters_said = WITH_DELETED
@@ -62,30 +52,41 @@ class RunAdmin(ReadOnlyAdmin):
         period("started_after", "started_before"),
     )
     ordering = ("-started_at", "-id")
-    defer_in_list = ("input", "output", "error", "metadata", "provider_metadata")
+    defer_in_list = ("input", "output", "error", "metadata", "provider_metadata", "token_usage")
     shown = (
-        "id",
-        "session",
-        "status",
-        "provider",
-        "turn_count",
-        "cost_usd",
-        "started_at",
-        "ended_at",
+        column("id"),
+        "session_link",
+        "place",
+        STATUS,
+        *columns("provider", "model", "turn_count"),
+        *TOKEN_COUNTS,
+        COST,
+        *columns("started_at", "ended_at"),
         "events",
-        pretty_json("token_usage"),
     )
-    content = (
-        pretty_json("input"),
-        pretty_json("output"),
-        pretty_json("error"),
-        pretty_json("provider_metadata"),
-        pretty_json("metadata"),
+    content = tuple(
+        map(
+            pretty_json,
+            ("input", "output", "error", "token_usage", "provider_metadata", "metadata"),
+        )
     )
+
+    @admin.display(description=_("in the conversation"))
+    def place(self, run: Run) -> SafeString | str:
+        """Where it begins."""
+        events = Event.objects.using(database()).filter(run_id=run.pk).order_by("sequence_number")
+        number = events.values_list("sequence_number", flat=True).first()
+        return NONE if number is None else place_link(self, run.session_id, number)
 
     @admin.display(description=_("events"))
     def events(self, run: Run) -> SafeString:
-        return records_link(Event, OF_RUN, run.pk)
+        return self.list_link(Event, OF_RUN, run.pk)
+
+
+def place_link(model_admin: ReadOnlyAdmin, session_id: str, number: int) -> SafeString:
+    """To an event in the conversation."""
+    url = address(model_admin.admin_site.name, "session_change", session_id)
+    return format_html('<a href="{}?at={}#e{}">{}</a>', url, number, number, number)
 
 
 class TypeFilter(admin.SimpleListFilter):
@@ -110,7 +111,7 @@ class TypeFilter(admin.SimpleListFilter):
 
 
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("id", "session_id", "sequence_number", "type", "timestamp", "run_id")
+    list_display = (*columns("id", "session_id"), "place", TYPE, *columns("timestamp", "run_id"))
     filter_set = EventFilterSet
     filters_said = WITH_DELETED
     lookups = frozenset({OF_SESSION, OF_RUN})
@@ -122,17 +123,18 @@ class EventAdmin(ReadOnlyAdmin):
     ordering = ("-timestamp", "-id")
     defer_in_list = ("data", "metadata")
     shown = (
-        "id",
-        "session",
-        "sequence_number",
-        "run",
-        "type",
-        "timestamp",
-        "provider",
-        "correlation_id",
-        "schema_version",
+        column("id"),
+        "session_link",
+        "place",
+        "run_link",
+        TYPE,
+        *columns("timestamp", "provider", "correlation_id", "schema_version"),
     )
     content = (pretty_json("data"), pretty_json("metadata"))
+
+    @admin.display(description=_("in the conversation"))
+    def place(self, event: Event) -> SafeString:
+        return place_link(self, event.session_id, event.sequence_number)
 
     def get_urls(self) -> list[Any]:
         raw = self.admin_site.admin_view(self.raw_view)
@@ -154,21 +156,15 @@ class ArtifactAdmin(ReadOnlyAdmin):
     searched = ("id", "key")
     lookups = frozenset({OF_SESSION})
     search_help_text = _("An exact id or key, or how it begins: reports/*")
-    list_display = ("id", "key", "session_id", "content_type", "byte_size", "created_at")
+    list_display = columns("id", "key", "session_id", "content_type", "byte_size", "created_at")
     ordering = ("-id",)
     defer_in_list = ("metadata",)
     shown = (
-        "id",
-        "key",
-        "session",
-        "run",
-        "content_type",
-        "byte_size",
-        "checksum_sha256",
-        "storage_backend",
-        "storage_ref",
-        "created_at",
-        "deleted_at",
+        *columns("id", "key"),
+        "session_link",
+        "run_link",
+        *columns("content_type", "byte_size", "checksum_sha256", "storage_backend", "storage_ref"),
+        *columns("created_at", "deleted_at"),
     )
     content = (pretty_json("metadata"),)
 
@@ -181,6 +177,6 @@ class ArtifactAdmin(ReadOnlyAdmin):
         """The content as a file; 404 when it is deleted, or cannot be read."""
         artifact = self.content_object(request, object_id)
         try:
-            return download(artifact, database())
+            return download(request, artifact, database())
         except (ArtifactNotFound, StorageError, TypeError, InvalidStorageError) as error:
             raise Http404(str(error)) from error

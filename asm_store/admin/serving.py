@@ -62,13 +62,17 @@ async def _in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def download(artifact: Artifact, using: str) -> HttpResponseBase:
+def download(request: HttpRequest, artifact: Artifact, using: str) -> HttpResponseBase:
     """The content as a file to save, whatever its type: it is never shown."""
-    store = ArtifactStore(storage=artifact.storage_backend, using=using)
-    return FileResponse(
-        store.open(artifact.key),
+    file = ArtifactStore(storage=artifact.storage_backend, using=using).open(artifact.key)
+    response = FileResponse(
+        file,
         as_attachment=True,
         filename=artifact.key.rpartition("/")[2] or "artifact",
         content_type="application/octet-stream",
         headers=SAVED,
     )
+    if isinstance(request, ASGIRequest):
+        pieces = iter(partial(file.read, response.block_size), b"")
+        response.streaming_content = _in_threads(pieces)
+    return response

@@ -57,13 +57,15 @@ def context_of(request: HttpRequest, session: Session, using: str) -> dict[str, 
         "session": session,
         "sums": sums_of([session], using)[session.pk],
         "children": _children(session, using),
+        "most_listed": MOST_LISTED,
     }
-    if access.may(request, "view_event"):
+    if access.may(request, "view_event", record=session):
         context |= conversation(request, session, using, Place.of(request))
-        context["waterfall"] = _waterfall(request, context, using)
+        context["waterfall"] = _waterfall(request, session, context, using)
         context |= _links(request, session, context)
-    if access.may(request, "view_artifact"):
+    if access.may(request, "view_artifact", record=session):
         context["artifacts"] = _artifacts(session, using)
+        context["may_download"] = access.may_see_content(request, session)
     return context
 
 
@@ -71,7 +73,7 @@ def conversation(
     request: HttpRequest, session: Session, using: str, place: Place
 ) -> dict[str, Any]:
     """One page of the log, for the template of entries."""
-    log = EventLog(session.pk, using, access.may_see_content(request))
+    log = EventLog(session.pk, using, access.may_see_content(request, session))
     page = place.page(log)
     return {
         "page": page,
@@ -83,19 +85,20 @@ def conversation(
 
 def _children(session: Session, using: str) -> list[Session]:
     rows = Session.objects.using(using).filter(parent_session_id=session.pk)
-    return list(rows.only("id", "agent_id", "status", "deleted_at").order_by("id")[:MOST_LISTED])
+    rows = rows.only("id", "agent_id", "status", "deleted_at").order_by("id")
+    return list(rows[: MOST_LISTED + 1])
 
 
 def _artifacts(session: Session, using: str) -> list[Artifact]:
     rows = Artifact.objects.using(using).filter(session_id=session.pk, deleted_at=None)
-    return list(rows.defer("metadata").order_by("created_at", "id")[:MOST_LISTED])
+    return list(rows.defer("metadata").order_by("created_at", "id")[: MOST_LISTED + 1])
 
 
-def _waterfall(request: HttpRequest, context: dict[str, Any], using: str) -> Any:
+def _waterfall(request: HttpRequest, session: Session, context: dict[str, Any], using: str) -> Any:
     events = context["page"].events
     ids = {event.run_id for event in events} - {None}
     runs: list[Run] = []
-    if ids and access.may(request, "view_run"):
+    if ids and access.may(request, "view_run", record=session):
         rows = Run.objects.using(using).filter(pk__in=ids)
         runs = list(rows.only("id", "status", "started_at", "ended_at"))
     return waterfall(events, context["entries"], runs)

@@ -6,28 +6,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
 from ..filters import SessionFilterSet
-from ..models import Event, Run, Session
+from ..models import Artifact, Event, Run, Session
 from ..templatetags.asm_store import grouped, took, usd, words
 from . import access, dashboard, session_page, upkeep
 from .actions import ACTIONS, as_admin_action
+from .columns import STATUS, column, columns, pretty_json, status_badge
 from .filtering import Choice, choice, period, typed
-from .places import database
-from .read_only import ReadOnlyAdmin, pretty_json
-from .records import OF_SESSION, records_link
+from .places import address, database
+from .read_only import ReadOnlyAdmin
+from .records import OF_SESSION
 from .serving import fragment
 from .sums import SessionSums, sums_of
+
+OF_PARENT = "parent_session__id__exact"
 
 
 class DeletedChoice(Choice):
@@ -61,9 +65,9 @@ class Permitting:
 class SessionAdmin(Permitting, ReadOnlyAdmin):
     change_form_template = "admin/asm_store/session/change_form.html"
     list_display = (
-        "id",
-        "shown_status",
-        "agent",
+        column("id"),
+        STATUS,
+        column("agent_id"),
         "started",
         "duration",
         "errors",
@@ -75,6 +79,7 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         "shown_tags",
     )
     filter_set = SessionFilterSet
+    lookups = frozenset({OF_PARENT})
     list_filter = (
         choice("status", _("status"), Session.Status.choices),
         DeletedChoice,
@@ -87,27 +92,32 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     defer_in_list = ("metadata", "context")
     shown = (
-        "id",
-        "agent_id",
-        "status",
-        "parent_session",
-        "tags",
-        "created_at",
-        "updated_at",
-        "deleted_at",
+        *columns("id", "agent_id"),
+        STATUS,
+        "parent",
+        "shown_tags",
+        *columns("created_at", "updated_at", "deleted_at"),
         "all_runs",
         "all_events",
+        "all_artifacts",
+        "all_children",
     )
     content = (pretty_json("context"), pretty_json("metadata"))
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """Children by id, since their index has them so."""
+        return ("-id",) if OF_PARENT in request.GET else super().get_ordering(request)
 
     def get_urls(self) -> list[Any]:
         news = self.admin_site.admin_view(self.news_view)
         shown = self.admin_site.admin_view(self.dashboard_view)
+        act = self.admin_site.admin_view(require_POST(self.act_view))
         kept = self.admin_site.admin_view(self.maintenance_view)
         own = [
             path("dashboard/", shown, name="asm_store_dashboard"),
             path("maintenance/", kept, name="asm_store_maintenance"),
             path("<path:object_id>/news/", news, name="asm_store_session_news"),
+            path("<path:object_id>/act/", act, name="asm_store_session_act"),
         ]
         return own + super().get_urls()
 
@@ -121,7 +131,7 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
             context["asm_actions"] = [
                 (action.name, action.label)
                 for action in ACTIONS
-                if action.fits(session) and action.is_permitted(request)
+                if action.fits(session) and action.is_permitted(request, session)
             ]
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -149,26 +159,28 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
 
     def news_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What came after a number, as the page shows it, and whether more is to be expected."""
-        session = self.get_object(request, unquote(object_id))
-        if not (self.has_view_permission(request, session) and access.may(request, "view_event")):
-            raise PermissionDenied
-        if not isinstance(session, Session):
-            raise Http404
+        session = self.permitted_object(request, object_id, "view_event")
         said = session_page.news(request, session, database())
         return fragment(**said, status=status_badge(session))
+
+    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """One of the actions, for this session alone: it is enough to have its permissions here."""
+        session = self.permitted_object(request, object_id)
+        named = (action for action in ACTIONS if action.name == request.POST.get("action"))
+        action = next(named, None)
+        if action is None or not action.is_permitted(request, session):
+            raise PermissionDenied
+        site = self.admin_site.name
+        back = address(site, "session_change", session.pk)
+        answer = action.answer(self, request, [session], request.path, back)
+        if answer is None and self.get_object(request, session.pk) is None:
+            back = address(site, "session_changelist")
+        return answer or HttpResponseRedirect(back)
 
     def complete_page(self, rows: Sequence[Any]) -> None:
         sums = sums_of(rows, database())
         for session in rows:
             session.sums = sums[session.pk]
-
-    @admin.display(description=_("status"))
-    def shown_status(self, session: Session) -> SafeString:
-        return status_badge(session)
-
-    @admin.display(description=_("agent"))
-    def agent(self, session: Any) -> Any:
-        return session.agent_id
 
     @admin.display(description=_("providers and models"))
     def sources(self, session: Any) -> SafeString | str:
@@ -209,21 +221,22 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     def shown_tags(self, session: Session) -> SafeString:
         return words(session.tags)
 
+    @admin.display(description=_("parent"))
+    def parent(self, session: Session) -> SafeString | str:
+        return self._link("session_change", session.parent_session_id)
+
     @admin.display(description=_("runs"))
     def all_runs(self, session: Session) -> SafeString:
-        return records_link(Run, OF_SESSION, session.pk)
+        return self.list_link(Run, OF_SESSION, session.pk)
 
     @admin.display(description=_("events"))
     def all_events(self, session: Session) -> SafeString:
-        return records_link(Event, OF_SESSION, session.pk)
+        return self.list_link(Event, OF_SESSION, session.pk)
 
+    @admin.display(description=_("artifacts"))
+    def all_artifacts(self, session: Session) -> SafeString:
+        return self.list_link(Artifact, OF_SESSION, session.pk)
 
-def status_badge(record: Session | Run) -> SafeString:
-    """The status with its colour; a soft-deleted session says so."""
-    known = record.status if record.status in record.Status.values else "unknown"
-    badge = format_html(
-        '<span class="asm-status asm-status-{}">{}</span>', known, record.get_status_display()
-    )
-    if getattr(record, "deleted_at", None) is None:
-        return badge
-    return format_html('{} <span class="asm-status">{}</span>', badge, _("deleted"))
+    @admin.display(description=_("children"))
+    def all_children(self, session: Session) -> SafeString:
+        return self.list_link(Session, OF_PARENT, session.pk)

@@ -173,7 +173,7 @@ def _remove(
     sessions.filter(OneOf("parent_session_id", due_ids)).update(parent_session_id=None)
     _remove_contents(work, [row.id for row in due if not _is_large(work, row)])
     remove(sessions.filter(OneOf("pk", due_ids)))
-    _tell_after_commit(work, due_ids)
+    tell_after_commit(work, due_ids)
     return due
 
 
@@ -184,7 +184,7 @@ def _remove_contents(work: Work, ids: list[str]) -> None:
         remove(kind._base_manager.using(work.using).filter(of_these))
 
 
-def _tell_after_commit(work: Work, session_ids: list[str]) -> None:
+def tell_after_commit(work: Work, session_ids: list[str]) -> None:
     store = DatabaseSessionStore(using=work.using)
 
     def send() -> None:

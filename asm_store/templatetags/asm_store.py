@@ -63,7 +63,7 @@ def took(duration: timedelta | None) -> str:
         return "-"
     seconds = duration.total_seconds()
     if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{number_format(seconds, 2 if seconds < 10 else 0)} s"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
@@ -72,4 +72,4 @@ def took(duration: timedelta | None) -> str:
 @register.filter
 def usd(cost: float | None) -> str:
     """US dollars; a dash where nobody knows."""
-    return "-" if cost is None else f"{cost:,.4f}"
+    return "-" if cost is None else number_format(cost, 4, force_grouping=True)

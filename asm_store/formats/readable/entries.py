@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from ...events.types import EventType
-from ...rates import COUNTS
 from .loading import OF_TOOLS, RESULTS, EventLog, SeenEvent
 
 MESSAGES = frozenset({EventType.MESSAGE_SENT, EventType.MESSAGE_RECEIVED})
@@ -22,6 +24,13 @@ ERRORS = frozenset(
         EventType.POLICY_VIOLATION,
     }
 )
+COUNT_LABELS = {
+    "input_tokens": _("input tokens"),
+    "output_tokens": _("output tokens"),
+    "cache_read_tokens": _("cache read tokens"),
+    "cache_creation_tokens": _("cache creation tokens"),
+    "total_tokens": _("total tokens"),
+}
 # What is longer is folded up, with its begin to be seen.
 LONG = 1_200
 BEGIN = 300
@@ -60,7 +69,7 @@ class Entry:
     tool_input: Text = field(default_factory=lambda: Text(""))
     result: SeenEvent | None = None
     call: SeenEvent | None = None
-    counts: list[tuple[str, float]] = field(default_factory=list)
+    counts: list[tuple[str | Promise, float]] = field(default_factory=list)
     # The events that are in it beside the first.
     others: list[SeenEvent] = field(default_factory=list)
 
@@ -217,11 +226,11 @@ def _complaint(data: dict[str, Any]) -> Text:
     return Text(": ".join(parts)) if parts else text_of(data or None)
 
 
-def _counts(data: dict[str, Any]) -> list[tuple[str, float]]:
-    found = ((name, data.get(name)) for name in COUNTS)
+def _counts(data: dict[str, Any]) -> list[tuple[str | Promise, float]]:
+    found = ((label, data.get(name)) for name, label in COUNT_LABELS.items())
     return [
-        (name.replace("_", " "), count)
-        for name, count in found
+        (label, count)
+        for label, count in found
         if isinstance(count, int | float) and not isinstance(count, bool) and count
     ]
 

@@ -8,6 +8,8 @@ from ..models import Artifact, Event, Run, Session
 from .records import ArtifactAdmin, EventAdmin, RunAdmin
 from .sessions import SessionAdmin
 
+__all__ = ["ArtifactAdmin", "EventAdmin", "RunAdmin", "SessionAdmin"]
+
 if admin.site.index_template is None:
     # A link to the dashboard; a project's own index has it by `admin:asm_store_dashboard`.
     admin.site.index_template = "admin/asm_store/index.html"

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.files.storage import storages
-from django.test import Client, override_settings
+from django.test import AsyncRequestFactory, Client, override_settings
 
 from asm_store.artifacts import ArtifactStore
 from asm_store.models import Artifact
@@ -64,3 +67,27 @@ def test_a_key_is_found_by_its_begin(admin_client: Client, artifact: Artifact) -
     listed = get(admin_client, address("artifact_changelist"), q="pages/*")
     assert address("artifact_change", artifact.pk) in listed
     assert artifact.pk not in get(admin_client, address("artifact_changelist"), q="page")
+
+
+def test_by_asgi_it_is_read_while_it_is_sent(
+    admin_user: User, using: str, artifact: Artifact, tmp_path: Path
+) -> None:
+    """And not all of it before the first piece is."""
+    (tmp_path / artifact.storage_ref).write_bytes(b"x" * 10_000_000)
+    Artifact.objects.using(using).update(byte_size=10_000_000)
+    artifact.refresh_from_db()
+    request: Any = AsyncRequestFactory().get("/")
+    request.user = admin_user
+    answer: Any = admin.site._registry[Artifact].download_view(request, artifact.pk)  # type: ignore[attr-defined]
+    assert answer.is_async
+    assert answer["Content-Length"] == "10000000"
+    assert answer["Content-Disposition"].startswith("attachment")
+
+    async def read() -> int:
+        pieces = aiter(answer)
+        first = await anext(pieces)
+        assert 0 < len(first) < 100_000
+        return len(first)
+
+    assert async_to_sync(read)()
+    answer.close()

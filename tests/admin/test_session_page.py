@@ -10,9 +10,10 @@ import pytest
 from django.test import Client
 from django.utils.translation import override
 
+from asm_store.admin.session_page import MOST_LISTED
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.formats.readable.loading import MOST_SHOWN, PAGE
-from asm_store.models import Event, Run, Session
+from asm_store.models import Artifact, Event, Run, Session
 from asm_store.test import make_event, make_run, make_session
 from tests.admin.conftest import VIEW, LogIn
 from tests.admin.pages import MOST_QUERIES, address, get, queries
@@ -246,6 +247,43 @@ def test_children_and_parent_are_linked(
     assert address("session_change", session.pk) in get(
         admin_client, address("session_change", child.pk)
     )
+
+
+def test_the_lists_have_what_is_too_much_for_the_page(
+    admin_client: Client, using: str, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    url = address("session_change", session.pk)
+    children = f"{address('session_changelist')}?parent_session__id__exact={session.pk}"
+    artifacts = f"{address('artifact_changelist')}?session__id__exact={session.pk}"
+    for number in range(MOST_LISTED + 1):
+        database_store.save_session(make_session(parent_session_id=session.id))
+        Artifact.objects.using(using).create(
+            session_id=session.pk, key=f"{number}", byte_size=1, storage_backend="default"
+        )
+    shown = get(admin_client, url)
+    assert f'href="{children}&amp;deleted=with"' in shown
+    assert f'href="{artifacts}">All of them' in shown
+    assert shown.count("/change/") < 2 * MOST_LISTED + 20
+    listed = admin_client.get(children).context["cl"].result_list
+    assert len(listed) == MOST_LISTED + 1
+    Session.objects.using(using).filter(pk=listed[0].pk).delete()
+    Artifact.objects.using(using).all()[:1].get().delete()
+    assert "All of them" not in get(admin_client, url)
+
+
+def test_runs_and_events_lead_to_their_place_in_the_conversation(
+    admin_client: Client, database_store: DatabaseSessionStore, session: Session
+) -> None:
+    fill(database_store, session, 3)
+    run = database_store.save_run(make_run(session.id))
+    [event] = database_store.append_events([make_event(session.id, run_id=run.id)])
+    place = f"{address('session_change', session.pk)}?at=4#e4"
+    for url in (
+        address("event_changelist"),
+        address("event_change", event.id),
+        address("run_change", run.id),
+    ):
+        assert f'href="{place}"' in get(admin_client, url)
 
 
 def test_runs_and_tools_are_on_a_line_of_time(

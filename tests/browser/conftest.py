@@ -25,7 +25,7 @@ def chromium() -> Iterator[Browsing]:
     program = find_browser()
     if program is None or importlib.util.find_spec("playwright") is None:
         reason = "the browser tests need Chromium and playwright"
-        if os.environ.get("ASM_TEST_REQUIRE_BROWSER") == "1":
+        if os.environ.get("ASM_TEST_REQUIRE_BROWSER") in {"1", "true"}:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     browsing = Browsing(program)

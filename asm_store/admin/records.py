@@ -46,6 +46,7 @@ class RunAdmin(ReadOnlyAdmin):
     filter_set = RunFilterSet
     filters_said = WITH_DELETED
     lookups = frozenset({OF_SESSION})
+    search_help_text = _("An exact id, or how it begins: run_01*")
     list_filter = (
         choice("status", _("status"), Run.Status.choices),
         typed("provider", _("provider")),
@@ -115,6 +116,7 @@ class EventAdmin(ReadOnlyAdmin):
     filter_set = EventFilterSet
     filters_said = WITH_DELETED
     lookups = frozenset({OF_SESSION, OF_RUN})
+    search_help_text = _("An exact id, or how it begins: evt_01*")
     list_filter = (
         TypeFilter,
         typed("correlation_id", _("correlation id")),

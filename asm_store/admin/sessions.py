@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -23,7 +22,7 @@ from ..models import Artifact, Event, Run, Session
 from ..templatetags.asm_store import grouped, took, usd, words
 from . import access, dashboard, session_page, upkeep
 from .actions import ACTIONS, as_admin_action
-from .columns import STATUS, column, columns, pretty_json, status_badge
+from .columns import STATUS, column, columns, moment, pretty_json, status_badge
 from .filtering import Choice, choice, period, typed
 from .places import address, database
 from .read_only import ReadOnlyAdmin
@@ -188,7 +187,7 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
 
     @admin.display(description=_("started"))
     def started(self, session: Session) -> str:
-        return timezone.localtime(session.created_at).strftime("%Y-%m-%d %H:%M")
+        return moment(session.created_at)[: -len(":00")]
 
     @admin.display(description=_("duration"))
     def duration(self, session: Any) -> str:

@@ -115,6 +115,9 @@ def _pages(sessions: int) -> Iterator[tuple[str, str]]:
     yield "tagged sessions, 0.001 %", f"{lists[0]}?tags=single"
     yield "sessions by provider, 0.01 %", f"{lists[0]}?provider=rare"
     yield "sessions by a prefix", f"{lists[0]}?q={small[:-2]}*"
+    # The oldest of them, up to a twentieth: in the order of time all others come before.
+    oldest = session_id(0)[: 1 - len(f"{sessions // 20:x}")]
+    yield "sessions by a prefix, the oldest", f"{lists[0]}?q={oldest}*"
     yield "session of 10 events", address("session_change", small)
     yield "session of many events", address("session_change", large)
     yield "the same, latest page", f"{address('session_change', large)}?before={10**9}"

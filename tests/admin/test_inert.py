@@ -129,6 +129,10 @@ def test_nothing_hostile_is_more_than_text(
     pages.append(get(admin_client, address("artifact_change", artifact.pk)))
     pages += [get(admin_client, address("event_change", event.pk)) for event in events[::29]]
     pages.append(admin_client.get(address("session_news", session.pk)).json()["html"])
+    pages.append(get(admin_client, address("session_history", session.pk)))
+    pages.append(get(admin_client, address("dashboard")))
+    asked = admin_client.post(address("session_act", session.pk), {"action": "hard_delete"})
+    pages.append(asked.content.decode())
     for page in pages:
         assert not list(complaints(page))
     assert all("pwned" in page for page in pages[:1])

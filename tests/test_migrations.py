@@ -120,6 +120,30 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "deleted_at": None,
         },
     ],
+    "UsageSum": [
+        {
+            "id": 1,
+            "begin": datetime(2025, 1, 2, 3, tzinfo=UTC),
+            "agent_id": "Ägent",
+            "provider": "claude",
+            "model": None,
+            "is_stored": True,
+            "session_count": 0,
+            "run_count": 3,
+            "error_count": 1,
+            "empty_runs": 0,
+            "unsplit_runs": 0,
+            "unsplit_tokens": 0.0,
+            "input_tokens": 1.5,
+            "output_tokens": 2.0,
+            "total_tokens": 3.5,
+            "cache_read_tokens": 0.0,
+            "cache_creation_tokens": 1e100,
+            "cost_usd": 0.25,
+        },
+    ],
+    "UsageMark": [{"id": 1, "begin": datetime(2025, 1, 2, 3, tzinfo=UTC)}],
+    "UsageProgress": [{"name": "hours", "until": datetime(2025, 1, 2, 4, tzinfo=UTC)}],
 }
 
 
@@ -217,6 +241,9 @@ def test_backwards_to_nothing_and_forwards_again(using: str, migrate: Migrate) -
         "asm_runs",
         "asm_session_sequences",
         "asm_sessions",
+        "asm_usage_marks",
+        "asm_usage_progress",
+        "asm_usage_sums",
     ]
     fill(using, NAMES[-1])
     migrate("zero")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,4 +60,9 @@ def chart(
                 f"{height:.2f}",
             )
         )
-    return Chart(name, title, bars, shown(most), shown(sum(values)))
+    return Chart(name, title, bars, shown(most), shown(_sum(values)))
+
+
+def _sum(values: Sequence[float]) -> float:
+    """Whole numbers as such, of any size; costs without what adding them up would lose."""
+    return sum(values) if all(isinstance(value, int) for value in values) else math.fsum(values)

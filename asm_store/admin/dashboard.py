@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import queries
 from ..queries import Interval
+from ..queries.sampling import estimate_run_durations
 from ..templatetags.asm_store import grouped, usd
 from .charts import Chart, chart
 from .places import database
 
-# A day, since all runs of the period are added up: what it costs grows with them.
-DAYS = 1
+DAYS = 1  # until somebody asks for more
+# What looks at each run is shown for so many: what it costs grows with them.
+MOST_RUNS = 30_000
+MOST_MODELS = 50
+EARLIEST, LATEST = date(1970, 1, 1), date(9998, 12, 31)
 # Intervals of a chart: a bar of more could not be seen.
 MOST_INTERVALS = 400
 LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
 FORMATS = {"hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "week": "%Y-%m-%d"}
 
 
-class PeriodForm(forms.Form):
-    """The period and the filters; days are of UTC, as the intervals are."""
+class DayField(forms.DateField):
+    """A day that every database has hours for."""
 
-    since = forms.DateField(
-        label=_("from"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d")
-    )
-    until = forms.DateField(
-        label=_("until"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d")
-    )
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.DateInput({"type": "date"}, "%Y-%m-%d")
+        between = [MinValueValidator(EARLIEST), MaxValueValidator(LATEST)]
+        super().__init__(required=False, widget=widget, validators=between, **kwargs)
+
+
+class PeriodForm(forms.Form):
+    """The period and the filters; days are of UTC, as the intervals are.
+
+    A run belongs to the day in which it started, a session to that in which it was created.
+    """
+
+    since = DayField(label=_("from"))
+    until = DayField(label=_("until"))
     step = forms.ChoiceField(
         label=_("by"),
         required=False,
@@ -105,20 +119,35 @@ def context_of(request: HttpRequest) -> dict[str, Any]:
     """What the template shows: about a dozen statements, whatever the period."""
     form, period = period_of(request)
     filters = period.filters
-    entries = queries.get_cost_entries(**filters)
-    trend = list(_filled(queries.get_trend(step=period.step, **filters), period))
+    overview = queries.get_overview(step=period.step, most_runs=MOST_RUNS, **filters)
+    trend = list(_filled(overview.intervals, period))
+    by_runs = sorted(overview.entries, key=lambda entry: -entry.run_count)
     return {
         "form": form,
         "period": period,
         "shortcuts": _shortcuts(),
-        "figures": _figures(entries, trend),
-        "charts": list(_charts(trend, period.step)),
-        "entries": entries,
-        "agents": queries.get_agent_usage(**filters),
+        "overview": overview,
+        "agents": overview.agents,
+        "figures": _figures(overview, trend),
+        "charts": list(_charts(trend, period.step, has_sessions=overview.has_sessions)),
+        "entries": by_runs[:MOST_MODELS],
+        "hidden_models": len(by_runs[MOST_MODELS:]),
+        "is_live": overview.live_runs > MOST_RUNS,
+        "failures": queries.get_latest_failures(**filters),
+        "is_sampled": overview.run_count > MOST_RUNS,
+        **_by_run(filters, is_sampled=overview.run_count > MOST_RUNS),
+        "most_runs": grouped(MOST_RUNS),
+    }
+
+
+def _by_run(filters: dict[str, Any], *, is_sampled: bool) -> dict[str, Any]:
+    """What is asked of each run, or of some of them."""
+    if is_sampled:
+        return {"durations": estimate_run_durations(**filters)}
+    return {
         "durations": queries.get_run_durations(**filters),
         "expensive": queries.get_top_sessions(order_by="cost_desc", **filters),
         "slowest": queries.get_top_sessions(order_by="duration_desc", **filters),
-        "failures": queries.get_latest_failures(**filters),
     }
 
 
@@ -144,23 +173,26 @@ def _filled(trend: list[Interval], period: Period) -> Iterator[Interval]:
         begin += LENGTHS[period.step]
 
 
-def _figures(entries: list[queries.CostEntry], trend: list[Interval]) -> list[tuple[Any, str]]:
+def _figures(overview: queries.Overview, trend: list[Interval]) -> list[tuple[Any, str]]:
+    entries = overview.entries
     costs = [entry.cost_usd for entry in entries if entry.cost_usd is not None]
     unpriced = sum(entry.run_count for entry in entries if entry.cost_usd is None)
     cached = sum(entry.cache_read_tokens for entry in entries)
     read = cached + sum(entry.input_tokens + entry.cache_creation_tokens for entry in entries)
+    sessions = grouped(sum(interval.session_count for interval in trend))
     return [
-        (_("sessions"), grouped(sum(interval.session_count for interval in trend))),
-        (_("runs"), grouped(sum(entry.run_count for entry in entries))),
+        (_("sessions"), sessions if overview.has_sessions else "-"),
+        (_("runs"), grouped(overview.run_count)),
         (_("errors"), grouped(sum(interval.error_count for interval in trend))),
         (_("tokens"), grouped(sum(entry.total_tokens for entry in entries))),
-        (_("cost (USD)"), usd(sum(costs))),
+        (_("stored cost (USD)"), usd(math.fsum(interval.cost_usd for interval in trend))),
+        (_("cost, stored or calculated (USD)"), usd(math.fsum(costs))),
         (_("runs without a price"), grouped(unpriced)),
         (_("cache share"), f"{100 * cached / read:.1f} %" if read else "-"),
     ]
 
 
-def _charts(trend: list[Interval], step: str) -> Iterator[Chart]:
+def _charts(trend: list[Interval], step: str, *, has_sessions: bool) -> Iterator[Chart]:
     labels = [interval.begin.strftime(FORMATS[step]) for interval in trend]
     for name, title, shown in (
         ("session_count", _("Sessions"), grouped),
@@ -169,5 +201,6 @@ def _charts(trend: list[Interval], step: str) -> Iterator[Chart]:
         ("total_tokens", _("Tokens"), grouped),
         ("cost_usd", _("Stored cost (USD)"), usd),
     ):
-        values = [getattr(interval, name) for interval in trend]
-        yield chart(name, title, labels, values, shown)
+        if name != "session_count" or has_sessions:
+            values = [getattr(interval, name) for interval in trend]
+            yield chart(name, title, labels, values, shown)

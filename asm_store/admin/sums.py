@@ -7,23 +7,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q, Sum
-from django.db.models.functions import Least
+from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
 from ..models import Run, Session, SessionSequence
-from ..queries.costs import MOST
+from ..queries import trends
 from ..queries.summaries import whole
-from ..queries.trends import FAILED
 
 SUMS = {
-    "runs": Count("id"),
-    "errors": Count("id", filter=Q(status__in=FAILED)),
+    **trends.SUMS,
     "running": Count("id", filter=Q(status=Run.Status.RUNNING)),
     "began": Min("started_at"),
     "ended": Max("ended_at"),
-    "tokens": Sum("total_tokens"),
-    "cost": Sum(Least("cost_usd", MOST)),
 }
 
 
@@ -52,12 +47,12 @@ class SessionSums:
 
     def add(self, group: Any) -> None:
         """Add the runs of one provider's model."""
-        self.runs += group["runs"]
-        self.errors += group["errors"]
+        self.runs += group["run_count"]
+        self.errors += group["error_count"]
         self.running += group["running"]
-        self.tokens += whole(group["tokens"])
-        if group["cost"] is not None:
-            self.cost = (self.cost or 0.0) + group["cost"]
+        self.tokens += whole(group["total_tokens"])
+        if group["cost_usd"] is not None:
+            self.cost = (self.cost or 0.0) + group["cost_usd"]
         begins = [moment for moment in (self.began, group["began"]) if moment]
         ends = [moment for moment in (self.ended, group["ended"]) if moment]
         self.began, self.ended = min(begins, default=None), max(ends, default=None)

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from django.db import connections, models, transaction
-from django.db.models import F, Max, OuterRef, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Max, OuterRef, Subquery
 from django.dispatch import Signal
 from django.utils import timezone
 
 from .. import contents, signals
 from ..db import BaseOperations, get_operations
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
+from ..marks import mark, mark_saved, mark_sessions
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
 from ..records import columns_of, copied
@@ -67,16 +67,16 @@ class DatabaseSessionStore(BaseSessionStore):
         if session.parent_session_id is not None:
             self._lock_session(session.parent_session_id)
         stored = self._sessions().filter(id=session.id)
-        columns = columns_of(session)
-        kept = Coalesce(Value(session.deleted_at, models.DateTimeField()), F("deleted_at"))
-        if not stored.update(**{**columns, "deleted_at": kept}):
+        # A locking read: a plain one may not see what the block's snapshot does not hold.
+        before = stored.select_for_update().only("agent_id", "created_at", "deleted_at").first()
+        if before is None:
             self._insert(session)
         else:
-            # A locking read: a plain one may not see what the block's snapshot does not hold.
-            deleted_at = stored.values_list("deleted_at", flat=True).select_for_update()
-            session.deleted_at = deleted_at.get()
+            session.deleted_at = session.deleted_at or before.deleted_at
+            stored.update(**columns_of(session))
             if latest == 0:
                 self._heal_counter(session.id)
+        mark_saved(self.using, session, before, has_events=latest > 0)
         session = self._as_stored(session)
         self._after_commit(signals.session_saved, {session.id: 0}, session=session)
         return session
@@ -157,6 +157,7 @@ class DatabaseSessionStore(BaseSessionStore):
                 return
             self._sessions().filter(parent_session_id=session_id).update(parent_session_id=None)
             self._discard_contents_of(session_id)
+            mark_sessions(self.using, [session_id], locking=True)
             for rows in (self._events(), self._runs(), Artifact.objects.using(self.using)):
                 _delete_rows(rows.filter(session_id=session_id))
             _delete_rows(self._counters([session_id]))
@@ -187,11 +188,12 @@ class DatabaseSessionStore(BaseSessionStore):
         """Store the run of a session that is locked."""
         stored = self._runs().filter(id=run.id)
         seen = stored.select_for_update() if locking else stored
-        owner, cost = seen.values_list("session_id", "cost_usd").first() or (None, None)
+        columns = seen.values_list("session_id", "cost_usd", "started_at")
+        owner, cost, began = columns.first() or (None, None, run.started_at)
         if owner == run.session_id:
-            if keep_cost and not locking and connections[self.using].savepoint_ids:
-                # In the caller's block a plain read may not see the cost that is stored by now.
-                return self._store_run(run, deleted_at, keep_cost=True, locking=True)
+            if not locking and connections[self.using].savepoint_ids:
+                # In the caller's block a plain read may not see what is stored by now.
+                return self._store_run(run, deleted_at, keep_cost=keep_cost, locking=True)
             if keep_cost and cost is not None:
                 run.cost_usd = cost
             stored.update(**columns_of(run))
@@ -201,6 +203,7 @@ class DatabaseSessionStore(BaseSessionStore):
             raise SessionDeleted(f"session {run.session_id} is soft-deleted: no new run.")
         else:
             self._insert(run)
+        mark(self.using, {run.started_at, began})
         self._after_commit(signals.run_saved, {}, run=self._as_stored(run))
         return run
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from ..db import get_operations
 from ..exceptions import EventConflict, RunNotFound, SessionNotFound, ValidationError
+from ..marks import mark
 from ..models import Artifact, Event, Record, Run, Session, SessionSequence
 
 
@@ -16,6 +17,7 @@ def insert_run(using: str, run: Run) -> None:
     if not Session.objects.using(using).filter(pk=run.session_id).exists():
         raise SessionNotFound(f"The session {run.session_id!r} is not stored.")
     Run.objects.using(using).bulk_create([run])
+    mark(using, [run.started_at])
 
 
 def check_events(using: str, events: Sequence[Event], *, known: Collection[str] = ()) -> None:

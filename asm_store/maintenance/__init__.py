@@ -17,6 +17,7 @@ from .health import HealthIssue, health_check
 from .policy import PROTECTED_TYPES, RetentionPolicy
 from .repairing import repair
 from .reports import MaintenanceReport, Progress
+from .summing import sum_up_usage
 
 __all__ = [
     "PROTECTED_TYPES",
@@ -32,4 +33,5 @@ __all__ = [
     "prune_session_events",
     "repair",
     "soft_delete_expired_sessions",
+    "sum_up_usage",
 ]

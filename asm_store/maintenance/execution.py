@@ -21,6 +21,7 @@ from .orphans import clear_orphans
 from .policy import RetentionPolicy
 from .reports import MaintenanceReport, Progress
 from .retention import hard_delete, soft_delete
+from .summing import sum_up
 from .timeouts import end_runs
 from .work import Work
 
@@ -70,8 +71,9 @@ def _run(work: Work) -> None:
         "orphans": lambda: clear_orphans(work),
         "events of a session": lambda: pruned.update(pruning.prune_each(work)),
         "all events": lambda: pruning.prune_total(work, pruned),
-        # Last: the event that ends a run says that its session was used now.
+        # After what uses a session: the event that ends a run says that its session was used now.
         "runs": lambda: end_runs(work),
+        "sums": lambda: sum_up(work),
     }
     for name, step in steps.items():
         if work.is_complete:

@@ -13,6 +13,7 @@ from ..db import get_operations
 from ..events.sanitizing import shown
 from ..queries.paging import ask
 from .defects import Defect, Scope, all_defects
+from .summing import differing_hours
 from .unreadable import findings
 
 EXAMPLES = 5
@@ -20,6 +21,10 @@ EXAMPLES = 5
 CIRCLE = (
     "Sessions that are above themselves by their parents, or below such ones: give one of each "
     "circle another parent_session, or none."
+)
+SUMS = (
+    "Hours whose sums are not those of their runs and sessions: another program has written the "
+    "tables. asm_maintenance --sum-up --anew adds all up again."
 )
 CONTENTS = {
     "artifacts_without_content": (
@@ -42,8 +47,8 @@ class HealthIssue:
     """What is wrong with some records.
 
     `code` is stable; `message` says what it is and what to do; `examples` are the ids of up to
-    five of the `count` records, a counter's is its session's; `repair()` mends what
-    `is_repairable`.
+    five of the `count` records, a counter's is its session's, of sums the beginning of their hour;
+    `repair()` mends what `is_repairable`.
     """
 
     code: str
@@ -73,7 +78,8 @@ def health_check(
     scope, is_deep = Scope.of(using, session_id), flag(deep, "deep")
     if scope.session_id is not None and scope.is_empty():
         raise session_not_found(scope.session_id)
-    return [*_of_rows(scope), *_of_parents(scope), *_of_contents(scope, is_deep)]
+    found = [*_of_rows(scope), *_of_parents(scope), *_of_contents(scope, is_deep)]
+    return found if scope.session_id is not None else [*found, *_of_sums(scope)]
 
 
 def _of_rows(scope: Scope) -> Iterator[HealthIssue]:
@@ -111,6 +117,13 @@ def _of_parents(scope: Scope) -> Iterator[HealthIssue]:
         count = len(ids)
     if count:
         yield HealthIssue("parents_in_circle", CIRCLE, count, tuple(ids), is_repairable=False)
+
+
+def _of_sums(scope: Scope) -> Iterator[HealthIssue]:
+    hours = ask(scope.using, partial(differing_hours, scope.using))
+    if hours:
+        examples = tuple(hour.isoformat() for hour in hours[:EXAMPLES])
+        yield HealthIssue("usage_sums_differ", SUMS, len(hours), examples, is_repairable=False)
 
 
 def _of_contents(scope: Scope, deep: bool) -> Iterator[HealthIssue]:

@@ -10,6 +10,7 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from .. import contents
 from ..expressions import OneOf
+from ..marks import mark_runs
 from ..models import Artifact, Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from .archive import EventLines
@@ -91,6 +92,7 @@ def _clear_piece(
     run_ids: list[str] = list(
         runs.filter(session_id=session_id).values_list("pk", flat=True)[: work.size]
     )
+    mark_runs(work.using, runs.filter(OneOf("pk", run_ids)))
     if removed := remove(runs.filter(OneOf("pk", run_ids))):
         return {Run: removed}, True
     artifacts = discard_artifacts(work.using, Q(session_id=session_id))

@@ -17,6 +17,7 @@ from .. import signals
 from ..backends.database import DatabaseSessionStore
 from ..contents import ContentError
 from ..expressions import OneOf
+from ..marks import mark_sessions
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from ..waiting import tell
@@ -171,6 +172,7 @@ def _remove(
     due_ids = [row.id for row in due]
     sessions = Session.objects.using(work.using)
     sessions.filter(OneOf("parent_session_id", due_ids)).update(parent_session_id=None)
+    mark_sessions(work.using, due_ids)
     _remove_contents(work, [row.id for row in due if not _is_large(work, row)])
     remove(sessions.filter(OneOf("pk", due_ids)))
     tell_after_commit(work, due_ids)

@@ -9,6 +9,7 @@ from .costs import (
     get_cost_summary,
 )
 from .export import aexport_session, export_session
+from .overview import Overview, aget_overview, get_overview
 from .search import (
     EventPage,
     RunPage,
@@ -54,6 +55,7 @@ __all__ = [
     "CostSummary",
     "EventPage",
     "Interval",
+    "Overview",
     "RunDurations",
     "RunPage",
     "SessionPage",
@@ -67,6 +69,7 @@ __all__ = [
     "aget_cost_entries",
     "aget_cost_summary",
     "aget_latest_failures",
+    "aget_overview",
     "aget_run_durations",
     "aget_session_stats",
     "aget_top_sessions",
@@ -82,6 +85,7 @@ __all__ = [
     "get_cost_entries",
     "get_cost_summary",
     "get_latest_failures",
+    "get_overview",
     "get_run_durations",
     "get_session_stats",
     "get_top_sessions",

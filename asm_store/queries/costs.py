@@ -44,6 +44,8 @@ SUMS = {
 NO_COUNTS = dict.fromkeys(COUNTS, 0)
 
 Source = tuple[str | None, str | None]
+Entries = dict[tuple[str, str, bool], "CostEntry"]
+Varying = dict[Source, tuple[VaryingPrice, Mapping[str, Any]]]
 
 
 class Cost(TypedDict):
@@ -141,29 +143,51 @@ def get_cost_entries(
     alias = database(using)
     table = parse_pricing_table(pricing_table)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    return ask(alias, lambda: _entries(runs, table))
+    return ask(alias, lambda: entries_of(_groups(runs), runs, table)[0])
 
 
-def _entries(runs: QuerySet[Run], table: PricingTable) -> list[CostEntry]:
-    entries: dict[tuple[str, str, bool], CostEntry] = {}
-    varying: dict[Source, VaryingPrice] = {}
-    for group in _groups(runs):
-        source = (group["provider"], group["model"])
-        if group["is_stored"]:
-            _add(entries, group, group["cost_usd"])
-            continue
-        empty, unsplit, split = _parts(group)
-        price = price_for(*source, table) if split["run_count"] else None
-        _add(entries, empty, 0.0)
-        _add(entries, unsplit, None)
-        if isinstance(price, VaryingPrice):
-            varying[source] = price
-        else:
-            _add(entries, split, None if price is None else price.cost(_counts(split)))
-    for run in _runs_of(runs, varying):
-        price = varying[run["provider"], run["model"]]
-        _add(entries, run, price.cost(_counts(run), run["started_at"]))
-    return [entries[key] for key in sorted(entries)]
+def entries_of(
+    groups: Iterable[Mapping[str, Any]],
+    runs: QuerySet[Run],
+    table: PricingTable,
+    *,
+    most: int | None = None,
+) -> tuple[list[CostEntry], int]:
+    """The entries of runs that are grouped by model, and how many runs were too many to price.
+
+    At most `most` runs are priced one by one, in one statement; None: any number, in pages.
+    """
+    entries: Entries = {}
+    varying: Varying = {}
+    for group in groups:
+        _add_group(entries, varying, group, table)
+    singly = sum(split["run_count"] for _, split in varying.values())
+    too_many = 0 if most is None or singly <= most else singly
+    if too_many:
+        for _, split in varying.values():
+            _add(entries, split, None)
+    else:
+        for run in _runs_of(runs, varying, in_pages=most is None):
+            price, _ = varying[run["provider"], run["model"]]
+            _add(entries, run, price.cost(_counts(run), run["started_at"]))
+    return [entries[key] for key in sorted(entries)], too_many
+
+
+def _add_group(
+    entries: Entries, varying: Varying, group: Mapping[str, Any], table: PricingTable
+) -> None:
+    if group["is_stored"]:
+        _add(entries, group, group["cost_usd"])
+        return
+    source = (group["provider"], group["model"])
+    empty, unsplit, split = _parts(group)
+    price = price_for(*source, table) if split["run_count"] else None
+    _add(entries, empty, 0.0)
+    _add(entries, unsplit, None)
+    if isinstance(price, VaryingPrice):
+        varying[source] = price, split
+    else:
+        _add(entries, split, None if price is None else price.cost(_counts(split)))
 
 
 def _groups(runs: QuerySet[Run]) -> Iterable[Any]:
@@ -175,7 +199,7 @@ def _groups(runs: QuerySet[Run]) -> Iterable[Any]:
     return runs.order_by().values("provider", "model", **keys).annotate(**SUMS)
 
 
-def _parts(group: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def _parts(group: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Of a group without stored costs the runs that are empty, unsplit, and all others."""
     empty = {**group, **NO_COUNTS, "run_count": group["empty_runs"]}
     unsplit = {**empty, "run_count": group["unsplit_runs"], "total_tokens": group["unsplit_tokens"]}
@@ -184,9 +208,7 @@ def _parts(group: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return empty, unsplit, {**group, "run_count": others, "total_tokens": total}
 
 
-def _add(
-    entries: dict[tuple[str, str, bool], CostEntry], runs: Mapping[str, Any], cost: float | None
-) -> None:
+def _add(entries: Entries, runs: Mapping[str, Any], cost: float | None) -> None:
     """Add what some runs of one model used, and what they cost together."""
     if not runs["run_count"]:
         return
@@ -202,16 +224,23 @@ def _add(
     )
 
 
-def _runs_of(runs: QuerySet[Run], sources: Mapping[Source, Any]) -> Iterator[dict[str, Any]]:
-    """The runs of those models that have to be priced, by pages of a keyset."""
+def _runs_of(
+    runs: QuerySet[Run], sources: Mapping[Source, Any], *, in_pages: bool
+) -> Iterator[dict[str, Any]]:
+    """The runs of those models that have to be priced, by pages of a keyset or at once."""
     models = list(sources)
     for start in range(0, len(models), MODELS):
         rows = runs.filter(_UNSTORED & _SPLIT & _is_one_of(models[start : start + MODELS]))
         found = rows.values("id", "provider", "model", "started_at", *COUNTS)
-        page = list(found.order_by("id")[:PAGE])
-        while page:
-            yield from ({**run, "run_count": 1} for run in page)
-            page = list(found.filter(id__gt=page[-1]["id"]).order_by("id")[:PAGE])
+        for run in _by_pages(found) if in_pages else found.order_by():
+            yield {**run, "run_count": 1}
+
+
+def _by_pages(rows: QuerySet[Any, Any]) -> Iterator[dict[str, Any]]:
+    page = list(rows.order_by("id")[:PAGE])
+    while page:
+        yield from page
+        page = list(rows.filter(id__gt=page[-1]["id"]).order_by("id")[:PAGE])
 
 
 def _is_one_of(sources: Iterable[Source]) -> Q:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any, Unpack
 
 from django.db.models import (
@@ -39,6 +40,7 @@ SUMS: dict[str, Any] = {
     "total_tokens": Sum("total_tokens"),
     "cost_usd": Sum(Least("cost_usd", MOST)),
 }
+PERCENTS = (50, 90, 99)
 STEPS = {"hour": TruncHour, "day": TruncDay, "week": TruncWeek}
 TOOK = ExpressionWrapper(F("ended_at") - F("started_at"), output_field=DurationField())
 
@@ -102,22 +104,41 @@ def get_trend(
     Filters are those of `get_usage_summary()`; sessions are counted as `get_totals()` does. The
     runs, tokens and stored costs of all intervals add up to those of the summaries.
     """
-    if step not in tuple(STEPS):
-        raise QueryError(f"step: unknown step {shown(step)}; known are {', '.join(STEPS)}.")
-    alias = database(using)
+    truncated, alias = step_of(step), database(using)
     wanted = UsageFilterSet(filters).checked()
     runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
-    truncated: Any = STEPS[step]
-    of_runs: Any = runs.order_by().values(begin=truncated("started_at", tzinfo=UTC))
+    of_runs: Any = runs.order_by().values(at=truncated("started_at", tzinfo=UTC))
     summed: Any = of_runs.annotate(**SUMS)
     sessions = sessions_of(wanted, alias).order_by()
-    of_sessions = sessions.values(begin=truncated("created_at", tzinfo=UTC))
+    of_sessions = sessions.values(at=truncated("created_at", tzinfo=UTC))
     counted: Any = of_sessions.annotate(session_count=Count("id"))
     found: dict[datetime, dict[str, Any]] = {}
     rows: list[Any] = ask(alias, lambda: [*summed, *counted])
     for row in rows:
-        found.setdefault(row["begin"], {}).update(row)
-    return [Interval(**_numbers(found[begin])) for begin in sorted(found)]
+        found.setdefault(row["at"], {}).update(row)
+    return intervals_of(found.values())
+
+
+def step_of(name: str) -> Any:
+    """The function that truncates times to this step; `QueryError` for an unknown one."""
+    if name not in tuple(STEPS):
+        raise QueryError(f"step: unknown step {shown(name)}; known are {', '.join(STEPS)}.")
+    return STEPS[name]
+
+
+def intervals_of(rows: Iterable[Mapping[str, Any]]) -> list[Interval]:
+    """In their order, from rows that have the begin under `at`."""
+    found = (
+        Interval(
+            row["at"],
+            row.get("session_count", 0),
+            row.get("run_count", 0),
+            row.get("error_count", 0),
+            *_sums(row),
+        )
+        for row in rows
+    )
+    return sorted(found, key=attrgetter("begin"))
 
 
 def get_agent_usage(
@@ -126,28 +147,47 @@ def get_agent_usage(
     """The agents with the most runs that match all filters of `get_usage_summary()`."""
     alias = database(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    groups: Any = runs.order_by().values(agent_id=F("session__agent_id")).annotate(**SUMS)
-    rows = groups.exclude(agent_id=None).order_by("-run_count", "agent_id")
+    rows = by_agent(runs).order_by("-run_count", "agent_id")
     found: list[Any] = ask(alias, partial(list, rows[: clean_limit(limit)]))
-    return [AgentUsage(**_numbers(row)) for row in found]
+    return [agent_usage(row) for row in found]
+
+
+def by_agent(runs: QuerySet[Run]) -> QuerySet[Any, Any]:
+    """The sums of each agent's runs; those without session are nobody's."""
+    groups: Any = runs.order_by().values(agent_id=F("session__agent_id")).annotate(**SUMS)
+    found: QuerySet[Any, Any] = groups.exclude(agent_id=None)
+    return found
+
+
+def agent_usage(row: Mapping[str, Any]) -> AgentUsage:
+    return AgentUsage(row["agent_id"], row["run_count"], row["error_count"], *_sums(row))
 
 
 def get_run_durations(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> RunDurations:
     """The percentiles of the matching runs' durations, each that of a run (nearest rank)."""
     alias = database(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
+    return ask(alias, partial(durations_of, runs))
+
+
+def durations_of(runs: QuerySet[Run]) -> RunDurations:
+    """The percentiles of these, in one statement."""
     ended = runs.order_by().filter(ended_at__gte=F("started_at")).annotate(took=TOOK)
-    return ask(alias, partial(_durations, ended))
-
-
-def _durations(ended: QuerySet[Run, Any]) -> RunDurations:
-    told: dict[str, Any] = ended.aggregate(count=Count("id"), longest=Max("took"))
-    ranks = [max(1, math.ceil(told["count"] * percent / 100)) for percent in (50, 90, 99)]
     # By number, not by share: a share is the same for all that took as long, which must be found.
-    ranked = ended.annotate(rank=Window(RowNumber(), order_by=F("took").asc()))
-    found: dict[int, timedelta] = dict(ranked.filter(rank__in=ranks).values_list("rank", "took"))
-    p50, p90, p99 = map(found.get, ranks)
-    return RunDurations(p50, p90, p99, told["longest"])
+    ranked = ended.annotate(
+        rank=Window(RowNumber(), order_by=F("took").asc()), count=Window(Count("id"))
+    ).annotate(share=F("rank") * 100)
+    is_wanted = Q(rank=F("count"))
+    for percent in PERCENTS:
+        least = F("count") * percent
+        is_wanted |= Q(share__gte=least, share__lt=least + 100)
+    rows: Any = ranked.filter(is_wanted).values_list("rank", "took", "count")
+    found = {rank: (took, count) for rank, took, count in rows}
+    if not found:
+        return RunDurations(None, None, None, None)
+    longest, count = found[max(found)]
+    p50, p90, p99 = (found[math.ceil(count * percent / 100)][0] for percent in PERCENTS)
+    return RunDurations(p50, p90, p99, longest)
 
 
 def get_top_sessions(
@@ -174,7 +214,12 @@ def get_top_sessions(
     column = orders[order_by]
     rows = groups.filter(**{f"{column}__isnull": False}).order_by(f"-{column}", "session_id")
     found: list[Any] = ask(alias, partial(list, rows[: clean_limit(limit)]))
-    return [SessionUsage(**_numbers(row)) for row in found]
+    return [
+        SessionUsage(
+            row["session_id"], row["run_count"], row["error_count"], *_sums(row), row["duration"]
+        )
+        for row in found
+    ]
 
 
 def get_latest_failures(
@@ -183,15 +228,19 @@ def get_latest_failures(
     """The matching runs that failed or timed out, the latest first, without their JSON."""
     alias = database(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    failed = runs.filter(status__in=FAILED).order_by("-started_at", "-id")
-    narrow = failed.defer("input", "output", "error", "metadata", "provider_metadata")
-    return ask(alias, partial(list[Run], narrow[: clean_limit(limit)]))
+    found = runs.order_by("-started_at", "-id")
+    narrow = found.defer("input", "output", "error", "metadata", "provider_metadata")
+    most = clean_limit(limit)
+    # One status at a time: each comes from its index in this order, and ends with the last.
+    failed: list[Run] = ask(
+        alias, lambda: [run for status in FAILED for run in narrow.filter(status=status)[:most]]
+    )
+    return sorted(failed, key=attrgetter("started_at", "id"), reverse=True)[:most]
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Sums of nothing are 0, whole sums whole numbers."""
-    tokens, cost = row.get("total_tokens"), row.get("cost_usd")
-    return {**row, "total_tokens": whole(tokens or 0), "cost_usd": cost or 0.0}
+def _sums(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Tokens and cost; sums of nothing are 0, whole sums whole numbers."""
+    return whole(row.get("total_tokens") or 0), row.get("cost_usd") or 0.0
 
 
 aget_trend = async_twin(get_trend)

@@ -10,9 +10,12 @@ from django.test import Client
 from django.urls import reverse
 
 from asm_store import queries as asm_queries
+from asm_store.admin import dashboard
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import QueryError
-from asm_store.models import Session
+from asm_store.maintenance import RetentionPolicy, execute
+from asm_store.models import Run, Session
+from asm_store.queries import get_overview, overview, sampling
 from asm_store.templatetags.asm_store import grouped, usd
 from asm_store.test import make_run, make_session
 from tests.admin.conftest import LogIn
@@ -57,6 +60,7 @@ def shown(client: Client, **query: str) -> Any:
     return response.context
 
 
+@pytest.mark.parametrize("is_summed", [False, True])
 @pytest.mark.parametrize("step", ["hour", "day", "week"])
 @pytest.mark.parametrize("filters", [{}, {"agent_id": "clerk"}, {"provider": "gpt"}])
 def test_the_numbers_are_those_of_queries(
@@ -65,8 +69,12 @@ def test_the_numbers_are_those_of_queries(
     sessions: list[Session],
     step: str,
     filters: dict[str, str],
+    is_summed: bool,
 ) -> None:
+    if is_summed:
+        execute(RetentionPolicy(), using=using)
     context = shown(admin_client, step=step, **filters)
+    assert (context["overview"].live_runs == 0) is is_summed
     wanted: Any = {**FILTERS, **filters, "using": using}
     totals = asm_queries.get_totals(**wanted)
     usage = asm_queries.get_usage_summary(**wanted)
@@ -76,14 +84,14 @@ def test_the_numbers_are_those_of_queries(
     assert figures["runs"] == grouped(usage.run_count)
     assert figures["errors"] == grouped(totals.runs_by_status.get("failed", 0))
     assert figures["tokens"] == grouped(usage.total_tokens)
-    assert figures["cost (USD)"] == usd(cost.total_cost_usd)
+    assert figures["cost, stored or calculated (USD)"] == usd(cost.total_cost_usd)
     assert figures["cache share"] == "75.0 %"
     charts = {chart.name: chart.total for chart in context["charts"]}
     assert charts["session_count"] == figures["sessions"]
     assert charts["run_count"] == figures["runs"]
     assert charts["error_count"] == figures["errors"]
     assert charts["total_tokens"] == figures["tokens"]
-    assert charts["cost_usd"] == figures["cost (USD)"]
+    assert charts["cost_usd"] == figures["stored cost (USD)"]
     bars = {"hour": 14 * 24, "day": 14, "week": 2}
     assert {len(chart.bars) for chart in context["charts"]} == {bars[step]}
 
@@ -110,6 +118,27 @@ def test_percentiles_are_durations_of_runs(using: str, sessions: list[Session]) 
     assert none == asm_queries.RunDurations(None, None, None, None)
 
 
+def test_percentiles_of_many_runs_are_estimated(
+    using: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = DatabaseSessionStore(using).save_session(make_session(created_at=START))
+    minutes = [START + timedelta(minutes=number) for number in range(2_000)]
+    Run.objects.using(using).bulk_create(
+        make_run(session, started_at=at, ended_at=at + timedelta(seconds=number * 7 % 100 + 1))
+        for number, at in enumerate(minutes)
+    )
+    period: Any = {"since": START, "until": minutes[-1], "using": using}
+    exact = asm_queries.get_run_durations(**period)
+    whole = sampling.estimate_run_durations(**period)
+    assert (whole.p50, whole.p90, whole.longest) == (exact.p50, exact.p90, None)
+    execute(RetentionPolicy(), using=using)
+    monkeypatch.setattr(sampling, "SAMPLE", 500)
+    about = sampling.estimate_run_durations(**period)
+    assert abs(about.p50 / exact.p50 - 1) < 0.15  # type: ignore[operator]
+    assert abs(about.p90 / exact.p90 - 1) < 0.1  # type: ignore[operator]
+    assert about == sampling.estimate_run_durations(**period)
+
+
 def test_trends_take_known_steps_and_orders(using: str) -> None:
     for call in (
         lambda: asm_queries.get_trend(using=using, step="year"),
@@ -119,6 +148,49 @@ def test_trends_take_known_steps_and_orders(using: str) -> None:
     ):
         with pytest.raises(QueryError):
             call()
+
+
+def test_what_looks_at_each_run_is_left_out_where_they_are_many(
+    admin_client: Client, using: str, sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard, "MOST_RUNS", 9)
+    page = get(admin_client, address("dashboard"), **PERIOD)
+    assert "for up to 9 runs" in page
+    assert "About, from the runs of some parts of the period" in page
+    assert "10 runs were added up for this page" in page
+    assert "asm-slowest" not in page
+    execute(RetentionPolicy(), using=using)
+    assert "were added up" not in get(admin_client, address("dashboard"), **PERIOD)
+    page = get(admin_client, address("dashboard"), agent_id="clerk", **PERIOD)
+    assert "asm-slowest" in page
+    monkeypatch.setattr(dashboard, "MOST_RUNS", 2)
+    monkeypatch.setattr(dashboard, "MOST_MODELS", 1)
+    page = get(admin_client, address("dashboard"), provider="gpt", **PERIOD)
+    assert "asm-chart-session_count" not in page
+    page = get(admin_client, address("dashboard"), **PERIOD)
+    assert "and 1 more, with fewer runs" in page
+
+
+def test_prices_of_many_runs_are_left_to_others(
+    admin_client: Client, using: str, sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Run.objects.using(using).update(
+        cost_usd=None, provider="claude", provider_metadata={"model": "claude-sonnet-4-5"}
+    )
+    assert get_overview(using=using, **FILTERS).unpriced_runs == 0
+    assert get_overview(using=using, most_runs=9, **FILTERS).unpriced_runs == 10
+    monkeypatch.setattr(overview, "MOST_PRICED", 9)
+    found = get_overview(using=using, **FILTERS)
+    assert found.unpriced_runs == 10
+    assert [(entry.run_count, entry.cost_usd) for entry in found.entries] == [(10, None)]
+    assert "10 runs without a stored cost" in get(admin_client, address("dashboard"), **PERIOD)
+
+
+def test_times_are_of_utc(admin_client: Client, sessions: list[Session], settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    page = get(admin_client, address("dashboard"), **PERIOD)
+    assert "2026-03-06 04:00:00" in page
+    assert "started (UTC)" in page
 
 
 def test_the_period_is_in_the_address(admin_client: Client, sessions: list[Session]) -> None:
@@ -136,6 +208,8 @@ def test_the_period_is_in_the_address(admin_client: Client, sessions: list[Sessi
         {"since": "2020-01-01", "step": "hour"},
         {"step": "year"},
         {"agent_id": "x" * 300},
+        {"until": "9999-12-31"},
+        {"since": "0900-01-01", "until": "0900-01-02"},
     ],
 )
 def test_a_period_that_cannot_be_is_told(admin_client: Client, query: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ from asm_store.maintenance import (
     health_check,
     prune_session_events,
     repair,
+    sum_up_usage,
 )
 from asm_store.maintenance.work import TimeUpError
 from asm_store.management.databases import known_database
@@ -36,7 +37,7 @@ from asm_store.management.policy_options import (
 )
 from asm_store.management.progress import progress_line
 
-SWITCHES = ("dry_run", "health_check", "repair", "deep", "max_seconds")
+SWITCHES = ("dry_run", "health_check", "repair", "deep", "max_seconds", "sum_up", "anew")
 # What each thing to do can be told.
 PRUNING = {
     "dry_run", "max_events_per_session", "archive_before_prune", "archive_storage", "exempt_tags",
@@ -98,6 +99,16 @@ class Command(BaseCommand):
         add("--health-check", action="store_true", help="look for what is broken, delete nothing")
         add("--deep", action="store_true", help="with --health-check: read artifacts' contents too")
         add("--repair", action="store_true", help="mend what has one right answer")
+        add(
+            "--sum-up",
+            action="store_true",
+            help="only add up the runs of the hours that are over, delete nothing",
+        )
+        add(
+            "--anew",
+            action="store_true",
+            help="with --sum-up: forget all sums before, after a program has written the tables",
+        )
         add("--session", metavar="ID", help="prune, check or repair this session alone")
         add(
             "--erase",
@@ -158,6 +169,8 @@ class Command(BaseCommand):
             self._outcome.using = options["using"] = known_database(options["using"])
             if options["erase"] is not None:
                 self._erase(options)
+            elif options["sum_up"]:
+                self._sum_up(options)
             elif options["repair"] or options["health_check"]:
                 self._repair_and_check(options)
             elif options["session"] is not None:
@@ -246,6 +259,10 @@ class Command(BaseCommand):
         self._outcome.repaired = repair(**about, dry_run=options["dry_run"])
         self._tell(_repair_lines(self._outcome.repaired, dry_run=options["dry_run"]), options)
 
+    def _sum_up(self, options: dict[str, Any]) -> None:
+        sum_up_usage(using=options["using"], anew=options["anew"])
+        self._tell(["All hours that are over have their sums."], options)
+
     def _erase(self, options: dict[str, Any]) -> None:
         session_id, ids = options["session"], options["erase"]
         what = f"{_number(len(set(ids)), 'event')} of the session {shown(session_id)}"
@@ -291,6 +308,8 @@ def _check_combination(options: dict[str, Any]) -> None:
     """`CommandError` for options that would have no effect."""
     if options["deep"] and not options["health_check"]:
         raise CommandError("--deep needs --health-check.")
+    if options["anew"] and not options["sum_up"]:
+        raise CommandError("--anew needs --sum-up.")
     if options["erase"] is not None and options["session"] is None:
         raise CommandError("--erase needs --session: the events' session.")
     what, takes = _task(options)
@@ -304,6 +323,8 @@ def _task(options: dict[str, Any]) -> tuple[str, set[str]]:
     """What is to be done, and the names of the options that it takes."""
     if options["erase"] is not None:
         return "--erase", set()
+    if options["sum_up"]:
+        return "--sum-up", {"sum_up", "anew"}
     if options["repair"]:
         return "--repair", {"repair", "health_check", "deep", "dry_run"}
     if options["health_check"]:

@@ -1,0 +1,149 @@
+"""Adds up the runs and sessions of each hour, for what is asked of long periods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import TruncHour
+
+from ..marks import HOUR, SUMMED_AFTER, hour_of
+from ..models import Run, Session, UsageMark, UsageProgress, UsageSum
+from ..queries.overview import SUMMED, SUMS, grouped, merged
+from ..queries.paging import database
+from .orphans import remove
+from .policy import RetentionPolicy
+from .work import Work
+
+# So many in one transaction.
+HOURS, MARKED = 24 * HOUR, 100
+THE_ROW = "hours"
+
+
+def sum_up(work: Work) -> None:
+    """Add up the hours in which something was written late, and those that are over by now."""
+    if work.dry_run:
+        return
+    hours: list[datetime] = []
+    # Each once: what is written to all the time waits for the next time.
+    while hours := work.read(partial(_marked, work, hours[-1:])):
+        for begin in hours:
+            work.write(partial(_add_up, work, begin, begin + HOUR))
+            work.check_time()
+    end = hour_of(work.now - SUMMED_AFTER)
+    while (begin := work.read(partial(_next, work, end))) < end:
+        work.write(partial(_add_up, work, begin, min(begin + HOURS, end)))
+        work.check_time()
+
+
+def sum_up_usage(*, using: str | None = None, anew: bool = False) -> None:
+    """The step of `execute()` alone; `anew` forgets all sums before.
+
+    That is for when a program has written the tables by itself.
+    """
+    work = Work(RetentionPolicy(), database(using))
+    if anew:
+        work.write(partial(_forget, work))
+    sum_up(work)
+
+
+def differing_hours(using: str) -> list[datetime]:
+    """The hours whose sums are not those of their runs, and in which nothing was written late."""
+    until = UsageProgress._base_manager.using(using).values_list("until", flat=True).first()
+    if until is None:
+        return []
+    sums: Any = UsageSum._base_manager.using(using).filter(begin__lt=until)
+    sums = sums.values(at=F("begin"))
+    runs: Any = Run.objects.using(using).filter(started_at__lt=until).order_by()
+    runs = runs.values(at=_hour("started_at")).annotate(**SUMS)
+    sessions: Any = Session.objects.using(using).filter(created_at__lt=until).order_by()
+    sessions = sessions.values(at=_hour("created_at")).annotate(session_count=Count("id"))
+    stored = {row["at"]: row for row in merged(sums.annotate(**SUMMED), "at")}
+    counted = {row["at"]: row for row in merged([*runs, *sessions], "at")}
+    late = set(UsageMark._base_manager.using(using).values_list("begin", flat=True).distinct())
+    hours = (stored.keys() | counted.keys()) - late
+    return sorted(hour for hour in hours if _differ(stored.get(hour), counted.get(hour)))
+
+
+def _differ(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    """More than the order in which floats are added up explains."""
+    if one is None or other is None:
+        return True
+    return not all(math.isclose(one[name], other[name]) for name in one if name != "at")
+
+
+def _forget(work: Work) -> None:
+    """Who is reading the sums goes on; each goes when it is made anew."""
+    _lock_progress(work)
+    UsageProgress._base_manager.using(work.using).update(until=None)
+
+
+def _marked(work: Work, last: list[datetime]) -> list[datetime]:
+    """Some hours that have sums which hold no longer, after the last one that is known."""
+    until = UsageProgress._base_manager.using(work.using).values("until")[:1]
+    marks = UsageMark._base_manager.using(work.using).filter(begin__lt=Subquery(until))
+    if last:
+        marks = marks.filter(begin__gt=last[0])
+    return list(marks.order_by("begin").values_list("begin", flat=True).distinct()[:MARKED])
+
+
+def _next(work: Work, end: datetime) -> datetime:
+    """The first hour without sums in which there is something, or the end."""
+    until = UsageProgress._base_manager.using(work.using).values_list("until", flat=True).first()
+    begins = [end]
+    for kind, column in ((Run, "started_at"), (Session, "created_at")):
+        rows = kind._base_manager.using(work.using).order_by(column)
+        if until is not None:
+            rows = rows.filter(**{f"{column}__gte": until})
+        begins += map(hour_of, rows.values_list(column, flat=True)[:1])
+    return min(begins)
+
+
+def _add_up(work: Work, begin: datetime, end: datetime) -> None:
+    """Make the sums of some hours anew.
+
+    The marks are read before the runs: what one of them stands for is in the sums, and what is
+    committed later adds another, which stays.
+    """
+    until = _lock_progress(work)
+    hours = {"begin__gte": begin, "begin__lt": end}
+    marks = UsageMark._base_manager.using(work.using)
+    seen = list(marks.filter(**hours).values_list("pk", flat=True))
+    sums = UsageSum._base_manager.using(work.using)
+    # From where the sums end: what was forgotten goes, also of hours in which nothing is left.
+    first = {} if until is None else {"begin__gte": min(until, begin)}
+    remove(sums.filter(begin__lt=end, **first))
+    sums.bulk_create(_sums(work.using, begin, end))
+    for some in work.operations.slices(seen):
+        remove(marks.filter(pk__in=some))
+    if until is None or until < end:
+        UsageProgress._base_manager.using(work.using).update(until=end)
+
+
+def _lock_progress(work: Work) -> datetime | None:
+    """Until when there are sums; who else adds up waits."""
+    rows = UsageProgress._base_manager.using(work.using)
+    if not rows.exists():
+        rows.bulk_create([UsageProgress(name=THE_ROW)], ignore_conflicts=True)
+    until: datetime | None = rows.select_for_update().get(pk=THE_ROW).until
+    return until
+
+
+def _sums(using: str, begin: datetime, end: datetime) -> Iterator[UsageSum]:
+    sessions = Session.objects.using(using).filter(created_at__gte=begin, created_at__lt=end)
+    counted: QuerySet[Any, Any] = sessions.order_by().values("agent_id", at=_hour("created_at"))
+    for row in counted.annotate(session_count=Count("id")):
+        yield UsageSum(begin=row.pop("at"), is_stored=False, **row)
+    runs = Run.objects.using(using).filter(started_at__gte=begin, started_at__lt=end).order_by()
+    # Not by a join, which would leave out the runs whose session is gone.
+    agents = Session.objects.filter(pk=OuterRef("session_id")).values("agent_id")
+    for row in grouped(runs, _hour("started_at"), agent_id=Subquery(agents)):
+        yield UsageSum(begin=row.pop("at"), **row)
+
+
+def _hour(column: str) -> TruncHour:
+    return TruncHour(column, tzinfo=UTC)

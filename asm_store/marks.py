@@ -1,0 +1,63 @@
+"""Which hours have other runs or sessions than when they may have been added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from .expressions import OneOf
+from .models import Run, Session, UsageMark
+
+HOUR = timedelta(hours=1)
+# Of younger hours no sums are made, so that what is written in them needs no mark. What lies
+# between is the time that a writer's transaction may take, and that clocks may differ.
+CLOSED_AFTER = HOUR
+SUMMED_AFTER = 3 * HOUR
+
+
+def hour_of(moment: datetime) -> datetime:
+    """When the hour of UTC began that it belongs to."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def mark(using: str, moments: Iterable[datetime]) -> None:
+    """Say, in the transaction that changes them, what began when: a run, or a session."""
+    closed = timezone.now() - CLOSED_AFTER
+    hours = sorted({hour_of(moment) for moment in moments if moment < closed})
+    if hours:
+        UsageMark._base_manager.using(using).bulk_create(UsageMark(begin=hour) for hour in hours)
+
+
+def mark_runs(using: str, runs: QuerySet[Run]) -> None:
+    """The same of runs that will be changed or deleted, or whose session will."""
+    old = runs.filter(started_at__lt=timezone.now() - CLOSED_AFTER).order_by()
+    mark(using, old.values_list("started_at", flat=True))
+
+
+def mark_sessions(using: str, ids: Iterable[str], *, locking: bool = False) -> None:
+    """The same of sessions that will be deleted, and of their runs.
+
+    With `locking` also what the snapshot of the caller's block does not hold.
+    """
+    known = list(ids)
+    sessions = Session.objects.using(using).filter(OneOf("pk", known)).order_by()
+    runs = Run.objects.using(using).filter(OneOf("session_id", known))
+    if locking:
+        sessions, runs = sessions.select_for_update(), runs.select_for_update()
+    mark(using, sessions.values_list("created_at", flat=True))
+    mark_runs(using, runs)
+
+
+def mark_saved(using: str, session: Session, before: Session | None, *, has_events: bool) -> None:
+    """The same of a session that is stored, and of its runs when their agent is another now.
+
+    Without a row before, it has events only when it was removed and its runs are left.
+    """
+    moments = {session.created_at, session.created_at if before is None else before.created_at}
+    if before is None or len(moments) > 1 or before.agent_id != session.agent_id:
+        mark(using, moments)
+    if has_events if before is None else before.agent_id != session.agent_id:
+        mark_runs(using, Run.objects.using(using).of_session(session.id).select_for_update())

@@ -1,12 +1,15 @@
-"""What a store tells once it is committed. The sender is the store's class.
+"""What a store tells: what is committed, and how it goes.
 
-Receivers are called after the commit (in a caller's `atomic()` block: after the outermost one),
-robustly: one that raises is logged by Django and disturbs neither the write nor other receivers.
+Receivers are called robustly: one that raises is logged by Django and disturbs neither the write
+nor other receivers.
 """
 
 from __future__ import annotations
 
 from django.dispatch import Signal
+
+# Sent after the commit (in a caller's `atomic()` block: after the outermost one). The sender is
+# the store's class.
 
 # Provides args: store, session (the stored Session)
 session_saved = Signal()
@@ -18,3 +21,12 @@ run_saved = Signal()
 events_appended = Signal()
 # Provides args: report, using (the database alias)
 maintenance_finished = Signal()
+
+# Of how it goes. Sent at once, in the thread that it happens in, which waits for the receivers:
+# they count and measure, and leave the database alone. There is no sender.
+
+# Before a read or a write is tried again. Provides args: using (the database alias), failure,
+# attempt (how many have failed), delay (seconds until the next), error (as Django has wrapped it).
+# `failure` is "busy" (a deadlock, a serialization or certification failure, a lost wait for a
+# lock), "connection" (lost or refused), or "collision" (another writer has stored the same id).
+retrying = Signal()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,13 @@ _NAMES = {alias: database["NAME"] for alias, database in settings.DATABASES.item
 
 # The name of a test's property: what it has proved. Reports bring it from a worker process too.
 PROOF = "proof"
+# And the row of the table that it ends with, as JSON.
+RESULT = "result"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the proofs in their long form")
+    parser.addoption("--results", metavar="FILE", help="write the table of the trials as JSON")
 
 
 @pytest.fixture(params=ALIASES)
@@ -74,18 +78,43 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    findings = list(_findings(terminalreporter))
+    findings = list(_findings(terminalreporter, PROOF))
     if findings:
         terminalreporter.section("proofs")
     for line in findings:
         terminalreporter.write_line(line)
+    _show_results(terminalreporter)
 
 
-def _findings(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
-    """What the proofs have told by their end, which the reports of their teardowns know."""
+def _findings(terminalreporter: pytest.TerminalReporter, kind: str) -> Iterator[str]:
+    """What the tests have told by their end, which the reports of their teardowns know."""
     for report in terminalreporter.getreports(""):
         if report.when == "teardown":
-            yield from (str(text) for name, text in report.user_properties if name == PROOF)
+            yield from (str(text) for name, text in report.user_properties if name == kind)
+
+
+def _show_results(terminalreporter: pytest.TerminalReporter) -> None:
+    results = [json.loads(text) for text in _findings(terminalreporter, RESULT)]
+    if results:
+        terminalreporter.section("trials")
+        terminalreporter.write_line(_ROW.format(*_COLUMNS))
+    for result in results:
+        values = [result[name.replace(" ", "_")] for name in _COLUMNS]
+        terminalreporter.write_line(_ROW.format(*map(_shown, values)))
+    if path := terminalreporter.config.getoption("--results"):
+        Path(path).write_text(json.dumps(results, indent=2) + "\n")
+
+
+_COLUMNS = (
+    "trial", "database", "rounds", "acknowledged", "lost", "duplicates", "stood still", "retries"
+)  # fmt: skip
+_ROW = "{:<28} {:<22} {:>6} {:>12} {:>4} {:>10} {:>11}  {}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in sorted(value.items()))
+    return f"{value:.2f} s" if isinstance(value, float) else str(value)
 
 
 @pytest.fixture

@@ -48,10 +48,11 @@ def configure(servers: Servers) -> dict[str, dict[str, Any]]:
     }
     if server := servers.servers.get("postgresql"):
         for alias, options in _POSTGRESQL.items():
-            databases[alias] = _on_server("postgresql", alias, server, options, {})
+            databases[alias] = _alias_on_server("postgresql", alias, server, options, {})
     if server := servers.servers.get("mysql"):
         for alias, options in _MYSQL.items():
-            databases[alias] = _on_server("mysql", alias, server, options, {"CHARSET": "utf8mb4"})
+            charset = {"CHARSET": "utf8mb4"}
+            databases[alias] = _alias_on_server("mysql", alias, server, options, charset)
     for alias, name in json.loads(os.environ.get(_NAMES, "{}")).items():
         if alias in databases:
             databases[alias]["NAME"] = name
@@ -68,19 +69,29 @@ def _sqlite(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _on_server(
+def _alias_on_server(
     engine: str, alias: str, server: Server, options: Mapping[str, Any], test: Mapping[str, Any]
 ) -> dict[str, Any]:
+    return {
+        **on_server(engine, server, options),
+        "NAME": f"{server.name}{alias.removeprefix(engine)}",
+        # Not on "default", which is not made when only this alias is tested.
+        "TEST": {**test, "DEPENDENCIES": []},
+    }
+
+
+def on_server(
+    engine: str, server: Server, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A value of `DATABASES`: the database that the server names."""
     return {
         "ENGINE": f"django.db.backends.{engine}",
         "HOST": server.host,
         "PORT": server.port,
         "USER": server.user,
         "PASSWORD": server.password,
-        "NAME": f"{server.name}{alias.removeprefix(engine)}",
-        "OPTIONS": {**server.options, **options},
-        # Not on "default", which is not made when only this alias is tested.
-        "TEST": {**test, "DEPENDENCIES": []},
+        "NAME": server.name,
+        "OPTIONS": {**server.options, **(options or {})},
     }
 
 

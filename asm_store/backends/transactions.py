@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from django.db import Error as DriverError
 from django.db import IntegrityError, connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 
-from .. import conf
+from .. import conf, signals
 from ..db import Failure, get_operations
 from ..exceptions import MigrationRequired, StorageError
 
@@ -22,6 +23,7 @@ FIRST_DELAY = 0.005
 LONGEST_DELAY = 1.0
 # A unique violation that is met again and again is no race that was lost.
 MAX_COLLISIONS = 5
+COLLISION = "collision"
 
 
 def read(using: str, body: Callable[[], T]) -> T:
@@ -50,6 +52,7 @@ def write(using: str, body: Callable[[], T], after_collision: Callable[[], T] | 
 
 def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
     delays = _delays()
+    attempts = itertools.count(1)
     collisions = 0
     while True:
         joined = is_joined(using)
@@ -59,6 +62,7 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
             collisions += 1
             if collisions > MAX_COLLISIONS:
                 raise _translated(using, error) from (error.__cause__ or error)
+            _tell(using, COLLISION, next(attempts), 0.0, error)
         # Django lets the driver's own error through where it closes a cursor; a write that joined
         # this one has translated it already.
         except (DriverError, connections[using].Database.Error, StorageError) as error:  # type: ignore[attr-defined]
@@ -70,7 +74,14 @@ def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
                 if isinstance(error, StorageError):
                     raise
                 raise _translated(using, error) from (error.__cause__ or error)
+            _tell(using, failure.value, next(attempts), delay, error)
             time.sleep(delay)
+
+
+def _tell(using: str, failure: str, attempt: int, delay: float, error: Exception) -> None:
+    signals.retrying.send_robust(
+        sender=None, using=using, failure=failure, attempt=attempt, delay=delay, error=error
+    )
 
 
 def is_joined(using: str) -> bool:

@@ -6,24 +6,18 @@ The database is that of a server which is restarted meanwhile; its settings are 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-import django
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
+from tests.standalone import SECONDS, arguments, configure, say
+
 THREADS, TASKS = 5, 5  # that follow, in each process
-SECONDS = 900
 PART = 10  # events that are stored before the writer says so
-
-
-def say(value: Any) -> None:
-    print(json.dumps(value), flush=True)  # noqa: T201
 
 
 def write(count: int) -> None:
@@ -79,12 +73,6 @@ def follow(session_id: str) -> None:
 WORKS: dict[str, Callable[[Any], None]] = {"write": write, "follow": follow}
 
 if __name__ == "__main__":
-    work, argument, database = (json.loads(value) for value in sys.argv[1:])
-    settings.configure(
-        DATABASES={"default": database},
-        INSTALLED_APPS=["django_filters", "asm_store"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
+    work, argument, database = arguments()
+    configure(database)
     WORKS[work](argument)

@@ -6,20 +6,19 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.models import QuerySet
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.models import Event, Run, Session, SessionSequence
 from asm_store.test import make_event, make_session
 from tests.databases import vendor_of
 from tests.failures import execute
-from tests.proofs.writers import Call, Forks, Job, Ledger, forking
+from tests.proofs.verification import Stored, checked, ids
+from tests.proofs.writers import Forks, Job, Ledger, forking
 
 ROUNDS, LONG_ROUNDS = 10, 200
 # The moments of the kills, in seconds after all writers have begun; before is at once.
@@ -61,7 +60,7 @@ class Tally:
         self.acknowledged += sum(
             len(events) for ledger in ledgers for events in ledger.acknowledged
         )
-        self.unheard += len(_ids(unacknowledged).intersection(stored))
+        self.unheard += len(ids(unacknowledged).intersection(stored))
         self.refused += sum(len(ledger.refused) for ledger in ledgers)
         self.slowest = max(self.slowest, slowest)
 
@@ -139,85 +138,23 @@ class Round:
             while execute(self.using, listed, ledger.connection)[0][0]:
                 assert time.monotonic() < end, "the server keeps the connection of a dead process"
 
-    def _repeat(self, calls: list[Call], before: dict[str, Any]) -> None:
+    def _repeat(self, calls: list[dict[str, Any]], before: Stored) -> None:
         """A new process makes appends of the dead again, with the same ids."""
         job = Job(self.using, f"{self.directory}-again", calls=calls)
         assert self.forks.run([job]) == [0]
         self.ledgers.append(Ledger.read(job.ledger))
         after = self.check()
         assert after == after | before
-        assert after.keys() - before.keys() == _ids(calls) - before.keys()
+        assert after.keys() - before.keys() == ids(calls) - before.keys()
 
-    # What must hold
-
-    def check(self) -> dict[str, dict[str, Any]]:
+    def check(self) -> Stored:
         """The events of all sessions by id, after everything has been compared."""
-        stored = {event["id"]: event for owner in self.sessions for event in self._log(owner)}
+        stored = checked(self.using, self.sessions, self.ledgers, self.mine)
         # Under the counters' locks no two writers take the same number.
         refused = [name for ledger in self.ledgers for name in ledger.refused]
         assert "IntegrityError" not in refused
-        lost = [e["id"] for e in self._acknowledged() if stored.get(e["id"]) != e]
-        assert lost == []
-        begun = [call for ledger in self.ledgers for call in ledger.begun]
-        assert stored.keys() <= _ids(begun) | {event["id"] for event in self.mine}
-        self._check_whole(begun, stored)
-        assert [list(rows) for rows in orphans(self.using)] == [[]] * 5
+        assert all(self.store.get_session(session_id) for session_id in self.saved)
         return stored
-
-    def _log(self, session_id: str) -> list[dict[str, Any]]:
-        events = [event.to_dict() for event in self.store.get_events(session_id)]
-        numbers = [event["sequence_number"] for event in events]
-        assert numbers == list(range(1, len(events) + 1))
-        assert self.store.get_latest_sequence(session_id) == len(events)
-        return events
-
-    def _acknowledged(self) -> Iterator[dict[str, Any]]:
-        yield from self.mine
-        for ledger in self.ledgers:
-            for events in ledger.acknowledged:
-                yield from events
-
-    def _check_whole(self, calls: list[Call], stored: dict[str, dict[str, Any]]) -> None:
-        """Of each append all is stored, together and in its order, or nothing."""
-        runs = {run.pk: run.to_dict() for pk in self.sessions for run in self.store.list_runs(pk)}
-        contexts: dict[str, Any] = {}
-        for call in calls:
-            parts = [event["id"] in stored for event in call["events"]]
-            if "run" in call:
-                parts.append(runs.get(call["run"]["id"]) == call["run"])
-            assert len(set(parts)) == 1, f"half of an append is stored: {call}"
-            if all(parts):
-                _check_contiguous([stored[event["id"]] for event in call["events"]])
-                if "session" in call:
-                    contexts[call["session"]["id"]] = call["session"]["context"]
-        rows = Session.objects.using(self.using).filter(pk__in=self.sessions)
-        assert {row.pk: row.context for row in rows} == {pk: {} for pk in self.saved} | contexts
-
-
-def _ids(calls: Iterable[Call]) -> set[str]:
-    return {event["id"] for call in calls for event in call["events"]}
-
-
-def _check_contiguous(events: list[dict[str, Any]]) -> None:
-    for owner in {event["session_id"] for event in events}:
-        numbers = [e["sequence_number"] for e in events if e["session_id"] == owner]
-        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-
-
-def orphans(using: str) -> list[QuerySet[Any]]:
-    """Rows of sessions and runs that are not stored, and sessions without a counter."""
-    sessions = Session.objects.using(using)
-    runs = Run.objects.using(using)
-    events = Event.objects.using(using)
-    counters = SessionSequence.objects.using(using)
-    ids = sessions.values("pk")
-    return [
-        runs.exclude(session_id__in=ids),
-        events.exclude(session_id__in=ids),
-        events.filter(run_id__isnull=False).exclude(run_id__in=runs.values("pk")),
-        counters.exclude(session_id__in=ids),
-        sessions.exclude(pk__in=counters.values("pk")),
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
 
 import pytest
 
 from tests.cases import require
-from tests.proofs.restarts import PART, SECONDS, TASKS, THREADS
+from tests.databases import on_server
+from tests.proofs.restarts import PART, TASKS, THREADS
 from tests.servers.postgresql import OwnServer
 from tests.servers.processes import Processes
+from tests.standalone import Child
 
 PROCESSES = 2
 EVENTS, LONG_EVENTS = 120, 10_000
 # Clients are dropped; the server crashes.
 RESTARTS = (signal.SIGINT, signal.SIGQUIT)
-ROOT = Path(__file__).parents[2]
+MODULE = "tests.proofs.restarts"
 
 
 @pytest.fixture
@@ -38,53 +37,16 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnServer]:
             yield OwnServer(processes)
 
 
-class Child:
-    """A process that does one of the works of `tests.proofs.restarts`."""
-
-    def __init__(self, own: OwnServer, stack: ExitStack, work: str, argument: Any) -> None:
-        server = own.server
-        database = {
-            "ENGINE": "django.db.backends.postgresql",
-            "HOST": server.host,
-            "PORT": server.port,
-            "USER": server.user,
-            "PASSWORD": server.password,
-            "NAME": "postgres",
-        }
-        values = (json.dumps(value) for value in (work, argument, database))
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.proofs.restarts", *values],
-            cwd=ROOT, stdin=pipe, stdout=pipe, text=True,
-        )  # fmt: skip
-        # Last entered, first left: killed, when it has not ended, before it is waited for.
-        stack.enter_context(process)
-        stack.callback(process.kill)
-        self._process = process
-
-    def heard(self) -> Any:
-        """The next that it says."""
-        line = cast("IO[str]", self._process.stdout).readline()
-        assert line, "a child process failed, see the captured stderr"
-        return json.loads(line)
-
-    def go(self) -> None:
-        stdin = cast("IO[str]", self._process.stdin)
-        stdin.write("go\n")
-        stdin.flush()
-
-    def end(self) -> None:
-        assert self._process.wait(SECONDS) == 0
-
-
 def test_readers_through_restarts(
     own: OwnServer, is_long: bool, tell: Callable[[str], None]
 ) -> None:
     count = LONG_EVENTS if is_long else EVENTS
     with ExitStack() as stack:
-        writer = Child(own, stack, "write", count)
+        database = on_server("postgresql", own.server)
+        writer = Child(stack, MODULE, "write", count, database)
         session_id = writer.heard()
-        followers = [Child(own, stack, "follow", session_id) for _ in range(PROCESSES)]
+        follow = partial(Child, stack, MODULE, "follow", session_id, database)
+        followers = [follow() for _ in range(PROCESSES)]
         assert [follower.heard() for follower in followers] == ["waiting"] * PROCESSES
         writer.go()
         for number, how in enumerate(RESTARTS, 1):

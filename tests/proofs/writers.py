@@ -64,6 +64,7 @@ class Ledger:
     acknowledged: list[list[dict[str, Any]]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # the errors of statements, by their class
     last: str = "nothing"
+    ended: dict[str, Any] | None = None  # what a writer said of itself that came to its end
 
     @classmethod
     def read(cls, path: str) -> Ledger:
@@ -80,6 +81,8 @@ class Ledger:
                 ledger.begun.append(value)
             elif tag == "done":
                 ledger.acknowledged.append(value)
+            elif tag == "ended":
+                ledger.ended = value
         return ledger
 
     @property
@@ -205,7 +208,7 @@ def _run(jobs: Sequence[Job]) -> list[int | None]:
 
 def _write(job: Job, ready: Semaphore, go: Semaphore) -> None:
     signal.alarm(SECONDS)
-    note = _notes_in(job.ledger)
+    note = notes_in(job.ledger)
     number = OWN_NUMBER.get(vendor_of(job.using), "SELECT 0")
     note("connected", execute(job.using, number)[0][0])
     calls = KINDS[job.kind](job.sessions) if job.calls is None else iter(job.calls)
@@ -224,7 +227,7 @@ def _append(using: str, calls: Iterable[Call], note: Note) -> None:
         note("done", [event.to_dict() for event in events])
 
 
-def _notes_in(path: str) -> Note:
+def notes_in(path: str) -> Note:
     """Writes lines that are in the file when the call returns, whatever becomes of the process."""
     ledger = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 

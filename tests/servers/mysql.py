@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,36 @@ def find_or_start(processes: Processes) -> Server:
     return _started(program, processes, Account.unprivileged("mysql"))
 
 
+class OwnServer:
+    """A server that a test starts for itself, kills, and starts again on its port."""
+
+    def __init__(
+        self, processes: Processes, name: str = "mysql", options: Sequence[str] = ()
+    ) -> None:
+        """With these options beside those of all servers."""
+        program = _program("mariadbd", "mysqld")
+        if program is None:
+            raise ServerUnavailableError("no MariaDB or MySQL server on this machine")
+        self._processes, self._name = processes, name
+        self._account = Account.unprivileged("mysql")
+        self.server = _made(program)
+        folder = processes.make_folder(name, self._account)
+        _initialise(program, folder, processes, self._account)
+        script = _user_script(folder, self.server, self._account)
+        self._command = [*_command(program, folder, self.server.port, script), *options]
+
+    def start(self, *options: str) -> None:
+        """Also with these options, this time."""
+        command = [*self._command, *options]
+        connect = partial(_connect, self.server)
+        pid = self._processes.start(command, self._account, connect, self._name)
+        self.server = replace(self.server, pid=pid)
+
+    def kill(self) -> None:
+        assert self.server.pid is not None
+        self._processes.kill(self.server.pid)
+
+
 def _connect(server: Server) -> None:
     import MySQLdb
 
@@ -55,14 +86,19 @@ def _program(*names: str) -> Path | None:
     return next(map(Path, found), None)
 
 
-def _started(program: Path, processes: Processes, account: Account) -> Server:
-    server = Server(
+def _made(program: Path) -> Server:
+    """One that is to be started."""
+    return Server(
         origin=str(program),
         host="127.0.0.1",
         port=free_port(),
         user="asm",
         password=secrets.token_hex(8),
     )
+
+
+def _started(program: Path, processes: Processes, account: Account) -> Server:
+    server = _made(program)
     folder = processes.make_folder("mysql", account)
     _initialise(program, folder, processes, account)
     command = _command(program, folder, server.port, _user_script(folder, server, account))
@@ -86,8 +122,9 @@ def _user_script(folder: Path, server: Server, account: Account) -> Path:
     script = folder / "user.sql"
     user = f"'{server.user}'@'{server.host}'"
     script.write_text(
-        f"CREATE USER {user} IDENTIFIED BY '{server.password}';\n"
+        f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{server.password}';\n"
         f"GRANT ALL PRIVILEGES ON *.* TO {user} WITH GRANT OPTION;\n"
+        f"CREATE DATABASE IF NOT EXISTS {server.name};\n"
     )
     account.own(script)
     script.chmod(0o600)

@@ -49,13 +49,28 @@ def find_or_start(processes: Processes) -> Server:
 
 
 class OwnServer:
-    """A server that a test starts for itself, and restarts on its port."""
+    """A server that a test starts for itself, stops as it likes, and starts again on its port."""
 
-    def __init__(self, processes: Processes) -> None:
-        self._processes = processes
+    def __init__(
+        self, processes: Processes, name: str = "postgresql", place: Path | None = None
+    ) -> None:
+        """Its data lie in a folder of this name, or in `place`, which is empty."""
+        self._processes, self._name = processes, name
         self._account = Account.unprivileged("postgres")
         self._programs = _programs(processes, self._account)
-        self.server = _started(self._programs, processes, self._account)
+        self._folder = place or processes.make_folder(name, self._account)
+        self.server = replace(_made(self._programs), name="postgres")
+        self._initialise()
+        self.start()
+
+    def _initialise(self) -> None:
+        _initialise(self._programs, self._folder, self.server, self._processes, self._account)
+
+    def start(self) -> None:
+        command = _command(self._programs, self._folder, self.server.port)
+        connect = partial(_connect, self.server)
+        pid = self._processes.start(command, self._account, connect, self._name)
+        self.server = replace(self.server, pid=pid)
 
     def restart(self, how: signal.Signals) -> None:
         """SIGINT drops its clients, SIGQUIT is a crash: what they had committed is there after it.
@@ -64,11 +79,39 @@ class OwnServer:
         """
         assert self.server.pid is not None
         self._processes.stop(self.server.pid, how)
-        command = _command(
-            self._programs, self._processes.directory / "postgresql", self.server.port
-        )
-        pid = self._processes.start(command, self._account, partial(_connect, self.server))
-        self.server = replace(self.server, pid=pid)
+        self.start()
+
+    def kill(self) -> None:
+        """All its processes at once, as when the machine fails; but the disk keeps what it has."""
+        assert self.server.pid is not None
+        self._processes.kill(self.server.pid)
+
+
+class Replica(OwnServer):
+    """A hot standby, which streams from another server of a test's."""
+
+    def __init__(self, processes: Processes, primary: OwnServer, name: str) -> None:
+        self._primary = primary.server
+        super().__init__(processes, name)
+
+    def _initialise(self) -> None:
+        self.server = replace(self._primary, port=self.server.port)
+        command: list[str | Path] = [
+            self._programs / "pg_basebackup",
+            f"--dbname={_conninfo(self._primary)}",
+            f"--pgdata={self._folder / 'data'}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]
+        self._processes.run(command, self._account)
+
+
+def _conninfo(server: Server) -> str:
+    return (
+        f"host={server.host} port={server.port} user={server.user} password={server.password}"
+        " application_name=replica"
+    )
 
 
 def _connect(server: Server) -> None:
@@ -146,18 +189,23 @@ def _copy(folder: Path, directory: Path) -> Path:
 
 
 def _started(programs: Path, processes: Processes, account: Account) -> Server:
-    server = Server(
+    server = _made(programs)
+    folder = processes.make_folder("postgresql", account)
+    note = _initialise(programs, folder, server, processes, account)
+    command = _command(programs, folder, server.port)
+    pid = processes.start(command, account, partial(_connect, server))
+    return replace(server, pid=pid, note=note)
+
+
+def _made(programs: Path) -> Server:
+    """One that is to be started."""
+    return Server(
         origin=str(programs),
         host="127.0.0.1",
         port=free_port(),
         user="asm",
         password=secrets.token_hex(8),
     )
-    folder = processes.make_folder("postgresql", account)
-    note = _initialise(programs, folder, server, processes, account)
-    command = _command(programs, folder, server.port)
-    pid = processes.start(command, account, partial(_connect, server))
-    return replace(server, pid=pid, note=note)
 
 
 def _initialise(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -100,10 +101,17 @@ class Processes:
             raise ServerUnavailableError(_last_words(command[0], done.stderr or done.stdout))
 
     def start(
-        self, command: Sequence[str | Path], account: Account, connect: Callable[[], None]
+        self,
+        command: Sequence[str | Path],
+        account: Account,
+        connect: Callable[[], None],
+        name: str = "",
     ) -> int:
-        """Start a server, wait until `connect` raises no more, and return the process id."""
-        log = self.directory / f"{Path(command[0]).name}.log"
+        """Start a server, wait until `connect` raises no more, and return the process id.
+
+        Its log has this name, or the program's.
+        """
+        log = self.directory / f"{name or Path(command[0]).name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -122,6 +130,16 @@ class Processes:
         self._running.remove(process)
         process.send_signal(how)
         _wait_or_kill(process)
+
+    def kill(self, pid: int) -> None:
+        """Kill a server and the processes that it has started, all at once."""
+        children = _children(pid)
+        self.stop(pid, signal.SIGKILL)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        while any(map(_is_alive, children)):  # what they share must be free
+            time.sleep(0.01)
 
     def _surroundings(self, account: Account) -> dict[str, Any]:
         # Neither our working directory nor our locale need exist for the server's user.
@@ -171,6 +189,20 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    shown = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    pairs = (map(int, line.split()) for line in shown.stdout.splitlines())
+    return [child for child, parent in pairs if parent == pid]
+
+
+def _is_alive(pid: int) -> bool:
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    state = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return state != "" and not state.startswith("Z")
 
 
 def _last_words(program: object, output: str) -> str:

@@ -1,0 +1,100 @@
+"""What the trials share: servers of their own, writers, and a row of the table for each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from tests.conftest import RESULT
+from tests.resilience.teams import Result, Team
+from tests.servers.processes import Processes
+
+ALIAS = "trial"
+
+Gather = Callable[..., Team]
+
+
+@pytest.fixture
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether `--long` was given: a trial then goes many rounds."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[Result], None]:
+    """Call it with the row of the table that the trial ends with."""
+
+    def add(result: Result) -> None:
+        assert (result.lost, result.duplicates) == (0, 0)
+        request.node.user_properties.append((RESULT, result.to_json()))
+
+    return add
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
+    """For durable servers of the trial's own: what a crash takes with it would be missed."""
+    monkeypatch.setenv("ASM_TEST_DURABLE", "1")
+    with tempfile.TemporaryDirectory(prefix="asm-") as directory:
+        # They run as other users, who must be able to walk through here.
+        Path(directory).chmod(0o711)
+        with Processes(Path(directory)) as running:
+            yield running
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is started goes before its servers do."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def look(
+    monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Callable[[dict[str, Any]], str]]:
+    """The alias by which this process looks at a database that is given."""
+
+    def at(database: dict[str, Any]) -> str:
+        close()
+        settings = connections.configure_settings({"default": database})["default"]
+        monkeypatch.setitem(connections.settings, ALIAS, settings)
+        return ALIAS
+
+    def close() -> None:
+        if ALIAS in connections.settings:
+            connections[ALIAS].close()
+            del connections[ALIAS]
+
+    with django_db_blocker.unblock():
+        yield at
+        close()
+
+
+@pytest.fixture
+def gather(
+    processes: Processes,
+    look: Callable[[dict[str, Any]], str],
+    tmp_path: Path,
+    stack: ExitStack,
+) -> Gather:
+    """Start writers on these databases."""
+
+    def start(*databases: dict[str, Any], **options: Any) -> Team:
+        return Team(look(databases[0]), databases, tmp_path, stack, **options)
+
+    return start
+
+
+def rounds(is_long: bool, short: int, long: int) -> int:
+    """How many a trial goes; `ASM_TEST_ROUNDS` says otherwise."""
+    said = os.environ.get("ASM_TEST_ROUNDS")
+    return int(said) if said else long if is_long else short

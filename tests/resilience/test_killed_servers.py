@@ -1,0 +1,42 @@
+"""The server killed under load, and started again: writers go on by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.cases import require
+from tests.databases import on_server
+from tests.resilience.conftest import Gather, rounds
+from tests.resilience.teams import Result
+from tests.servers import mysql, postgresql
+from tests.servers.processes import Processes
+
+
+def start(vendor: str, processes: Processes) -> mysql.OwnServer | postgresql.OwnServer:
+    require(vendor)
+    if vendor == "postgresql":
+        return postgresql.OwnServer(processes)
+    server = mysql.OwnServer(processes)
+    server.start()
+    return server
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
+def test_the_server_is_killed(
+    vendor: str,
+    processes: Processes,
+    gather: Gather,
+    is_long: bool,
+    report: Callable[[Result], None],
+) -> None:
+    own = start(vendor, processes)
+    team = gather(on_server(vendor, own.server))
+    for _ in range(rounds(is_long, 2, 50)):
+        team.await_appends()
+        own.kill()
+        own.start()
+        team.rounds += 1
+    team.await_appends()
+    report(team.verify("server killed", vendor))

@@ -72,6 +72,6 @@ def log_retrying(
         failure,
         attempt,
         delay,
-        error,
+        str(error).partition("\n")[0],
         extra={"using": using, "failure": failure, "attempt": attempt, "delay": delay},
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import pytest
 from _pytest.mark.structures import ParameterSet
@@ -11,7 +12,9 @@ from django.conf import settings
 from django.test import TransactionTestCase
 
 from tests.databases import vendor_of
-from tests.servers import obtain
+from tests.servers import ServerUnavailableError, obtain
+
+T = TypeVar("T")
 
 # Only these apps' tables are emptied after a test, which is quicker than all of them.
 EMPTIED_APPS = ["asm_store"]
@@ -40,6 +43,14 @@ def skip(reason: str) -> NoReturn:
     if _servers_are_required():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def started(start: Callable[[], T]) -> T:
+    """What `start()` gives; a skip when this machine has not what it needs."""
+    try:
+        return start()
+    except (ServerUnavailableError, FileNotFoundError) as error:
+        skip(str(error))
 
 
 def _servers_are_required() -> bool:

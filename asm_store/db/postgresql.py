@@ -20,7 +20,11 @@ class PostgreSQLOperations(BaseOperations):
     gone: ClassVar = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
 
     # Not psycopg_pool's PoolTimeout: the pool has waited already, as long as its users allow it.
-    stateless: ClassVar = ("OperationalError", "InterfaceError", "ConnectionTimeout")
+    # psycopg's own InternalError is an answer out of step: behind PgBouncer a connection that the
+    # server ends gives two errors, the server's and the pooler's.
+    stateless: ClassVar = (
+        "OperationalError", "InterfaceError", "InternalError", "ConnectionTimeout"
+    )  # fmt: skip
 
     passing: ClassVar = ("starting up", "shutting down", "too many", "recovery", "terminating")
 

@@ -86,10 +86,12 @@ def gather(
     tmp_path: Path,
     stack: ExitStack,
 ) -> Gather:
-    """Start writers on these databases."""
+    """Start writers on these databases; what they leave is looked at in `watched`, or the first."""
 
-    def start(*databases: dict[str, Any], **options: Any) -> Team:
-        return Team(look(databases[0]), databases, tmp_path, stack, **options)
+    def start(
+        *databases: dict[str, Any], watched: dict[str, Any] | None = None, **options: Any
+    ) -> Team:
+        return Team(look(watched or databases[0]), databases, tmp_path, stack, **options)
 
     return start
 

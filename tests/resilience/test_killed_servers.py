@@ -6,21 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cases import require
 from tests.databases import on_server
 from tests.resilience.conftest import Gather, rounds
+from tests.resilience.servers import start_server
 from tests.resilience.teams import Result
-from tests.servers import mysql, postgresql
 from tests.servers.processes import Processes
-
-
-def start(vendor: str, processes: Processes) -> mysql.OwnServer | postgresql.OwnServer:
-    require(vendor)
-    if vendor == "postgresql":
-        return postgresql.OwnServer(processes)
-    server = mysql.OwnServer(processes)
-    server.start()
-    return server
 
 
 @pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
@@ -31,7 +21,7 @@ def test_the_server_is_killed(
     is_long: bool,
     report: Callable[[Result], None],
 ) -> None:
-    own = start(vendor, processes)
+    own = start_server(vendor, processes)
     team = gather(on_server(vendor, own.server))
     for _ in range(rounds(is_long, 2, 50)):
         team.await_appends()

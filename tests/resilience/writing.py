@@ -6,6 +6,7 @@ trial fails which does not expect it, and the append is made again.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -43,11 +44,12 @@ def until_stored(append: Callable[[], T], note: Callable[[str], None]) -> T:
         try:
             return append()
         except StorageError as error:
-            note(type(error.__cause__).__name__)
+            note(repr(error.__cause__))
             time.sleep(PAUSE)
 
 
 def work(database: dict[str, Any], ledger: str, kind: str, sessions: list[str]) -> None:
+    logging.disable(logging.WARNING)  # each failure is counted
     configure(database, ASM_STORE_RETRY_SECONDS=PATIENCE, ASM_STORE_NOTIFY=False)
     # The models need django.setup() first.
     from asm_store import signals

@@ -1,0 +1,120 @@
+"""The connection is cut in the middle of a commit: who tries again by id gets exactly one event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import override_settings
+
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.exceptions import StorageError
+from asm_store.models import Session
+from asm_store.test import make_event, make_run, make_session
+from tests.cases import only_on
+from tests.databases import on_server
+from tests.failures import stored
+from tests.resilience.conftest import Gather, rounds
+from tests.resilience.proxies import TWO_ERRORS, Proxy
+from tests.resilience.servers import start_server
+from tests.resilience.teams import Result
+from tests.servers.processes import Processes
+
+CUT = pytest.mark.parametrize("cut_at", [b"INSERT INTO", b"COMMIT"], ids=["insert", "commit"])
+
+
+@pytest.fixture
+def proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The alias goes through it for a while."""
+    settings = connections[server].settings_dict
+    connections[server].close()
+    with Proxy(settings["HOST"], settings["PORT"]) as proxy, monkeypatch.context() as behind:
+        behind.setitem(settings, "HOST", "127.0.0.1")
+        behind.setitem(settings, "PORT", proxy.port)
+        yield proxy
+        connections[server].close()
+
+
+@pytest.fixture
+def session(server: str, proxy: Proxy) -> Session:
+    return DatabaseSessionStore(server).save_session(make_session())
+
+
+def once(proxy: Proxy, cut_at: bytes, call: Callable[[], Any], instead: bytes = b"") -> Any:
+    """Make the call; of the first such message nobody hears the answer."""
+    proxy.instead, proxy.cut_at = instead, cut_at
+    answer = call()
+    assert proxy.cuts == 1
+    return answer
+
+
+@CUT
+class TestTheStoreTriesAgain:
+    def test_an_append(self, server: str, proxy: Proxy, session: Session, cut_at: bytes) -> None:
+        store, event = DatabaseSessionStore(server), make_event(session)
+        answer = once(proxy, cut_at, partial(store.append_event_with_sequence, event))
+
+        assert answer.sequence_number == 1
+        assert stored(server, session) == [(event.pk, 1)]
+        assert store.append_event_with_sequence(make_event(session)).sequence_number == 2
+
+    def test_a_batch(self, server: str, proxy: Proxy, session: Session, cut_at: bytes) -> None:
+        store, events = DatabaseSessionStore(server), [make_event(session) for _ in range(3)]
+        answers = once(proxy, cut_at, partial(store.append_events, events, expected_sequence=0))
+
+        expected = [(event.pk, number) for number, event in enumerate(events, 1)]
+        assert [(each.pk, each.sequence_number) for each in answers] == expected
+        assert stored(server, session) == expected
+
+    def test_a_flush(self, server: str, proxy: Proxy, session: Session, cut_at: bytes) -> None:
+        store, run = DatabaseSessionStore(server), make_run(session)
+        event = make_event(session, run_id=run.pk)
+        [answer] = once(proxy, cut_at, partial(store.flush, session, run, [event]))
+
+        assert answer.sequence_number == 1
+        assert stored(server, session) == [(event.pk, 1)]
+        assert [each.pk for each in store.list_runs(session.pk)] == [run.pk]
+
+
+def test_the_caller_tries_again(server: str, proxy: Proxy, session: Session) -> None:
+    store, event = DatabaseSessionStore(server), make_event(session)
+    with override_settings(ASM_STORE_RETRY_SECONDS=0), pytest.raises(StorageError):
+        once(proxy, b"COMMIT", partial(store.append_event, event))
+
+    assert store.append_event_with_sequence(event).sequence_number == 1
+    assert stored(server, session) == [(event.pk, 1)]
+
+
+@only_on("postgresql")
+@CUT
+def test_two_errors_for_one_statement(
+    using: str, server: str, proxy: Proxy, session: Session, cut_at: bytes
+) -> None:
+    """As PgBouncer answers when the server has ended the connection behind it."""
+    store, event = DatabaseSessionStore(server), make_event(session)
+    append = partial(store.append_event_with_sequence, event)
+    assert once(proxy, cut_at, append, TWO_ERRORS).sequence_number == 1
+    assert stored(server, session) == [(event.pk, 1)]
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
+def test_commits_are_cut_under_load(
+    vendor: str,
+    processes: Processes,
+    gather: Gather,
+    is_long: bool,
+    report: Callable[[Result], None],
+) -> None:
+    own = start_server(vendor, processes).server
+    with Proxy(own.host, own.port) as proxy:
+        database = on_server(vendor, own)
+        team = gather(proxy.database(database), watched=database)
+        proxy.every, proxy.cut_at = 5, b"COMMIT"
+        count = rounds(is_long, 20, 2_000)
+        team.until(lambda: proxy.cuts >= count, f"{count} commits are cut")
+        team.rounds = proxy.cuts
+        team.await_appends()
+        report(team.verify("commit cut", vendor))

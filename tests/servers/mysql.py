@@ -41,9 +41,14 @@ class OwnServer:
     """A server that a test starts for itself, kills, and starts again on its port."""
 
     def __init__(
-        self, processes: Processes, name: str = "mysql", options: Sequence[str] = ()
+        self,
+        processes: Processes,
+        name: str = "mysql",
+        options: Sequence[str] = (),
+        *,
+        is_empty: bool = False,
     ) -> None:
-        """With these options beside those of all servers."""
+        """With these options beside those of all servers; an empty one gets its data elsewhere."""
         program = _program("mariadbd", "mysqld")
         if program is None:
             raise ServerUnavailableError("no MariaDB or MySQL server on this machine")
@@ -51,7 +56,10 @@ class OwnServer:
         self._account = Account.unprivileged("mysql")
         self.server = _made(program)
         folder = processes.make_folder(name, self._account)
-        _initialise(program, folder, processes, self._account)
+        if is_empty:
+            processes.make_folder(f"{name}/data", self._account)
+        else:
+            _initialise(program, folder, processes, self._account)
         script = _user_script(folder, self.server, self._account)
         self._command = [*_command(program, folder, self.server.port, script), *options]
 

@@ -90,12 +90,14 @@ class OwnServer:
 class Replica(OwnServer):
     """A hot standby, which streams from another server of a test's."""
 
-    def __init__(self, processes: Processes, primary: OwnServer, name: str) -> None:
-        self._primary = primary.server
+    def __init__(
+        self, processes: Processes, primary: OwnServer, name: str, port: int | None = None
+    ) -> None:
+        self._primary, self._port = primary.server, port
         super().__init__(processes, name)
 
     def _initialise(self) -> None:
-        self.server = replace(self._primary, port=self.server.port)
+        self.server = replace(self._primary, port=self._port or self.server.port)
         command: list[str | Path] = [
             self._programs / "pg_basebackup",
             f"--dbname={_conninfo(self._primary)}",
@@ -103,6 +105,17 @@ class Replica(OwnServer):
             "--write-recovery-conf",
             "--checkpoint=fast",
             "--no-sync",
+        ]
+        self._processes.run(command, self._account)
+
+    def promote(self) -> None:
+        """Take writes from now on."""
+        command: list[str | Path] = [
+            self._programs / "pg_ctl",
+            "promote",
+            "--wait",
+            "-D",
+            self._folder / "data",
         ]
         self._processes.run(command, self._account)
 

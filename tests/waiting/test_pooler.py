@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,10 @@ from asm_store.models import Session
 from asm_store.test import make_session
 from asm_store.waiting import polling
 from asm_store.waiting.hub import Hub
-from tests.cases import only_on, skip
+from tests.cases import only_on, started
 from tests.failures import append, execute
-from tests.servers.processes import Account, Processes, free_port
+from tests.servers.pgbouncer import Pooler
+from tests.servers.processes import Processes
 from tests.waiting.waiters import (
     LISTENER,
     Follower,
@@ -36,41 +36,22 @@ from tests.waiting.waiters import (
 
 DIRECT = "direct"
 DATABASE = "asm_store.backends.database.DatabaseSessionStore"
-INI = """\
-[databases]
-* = host={HOST} port={PORT} user={USER} password={PASSWORD}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {own_port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 5
-"""
 
 
 @pytest.fixture
 def pooled(using: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The alias, for a while behind a PgBouncer; `DIRECT` goes to the server."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        skip("PgBouncer is not installed")
     settings = connections[using].settings_dict
     monkeypatch.setitem(connections.settings, DIRECT, dict(settings))
-    port = free_port()
     with tempfile.TemporaryDirectory(prefix="asm-") as directory:
-        # It refuses to run as root, and must be able to walk through here.
+        # It runs as another user, who must be able to walk through here.
         Path(directory).chmod(0o711)
-        account = Account.unprivileged("postgres")
         with Processes(Path(directory)) as running, monkeypatch.context() as behind:
-            folder = running.make_folder("pgbouncer", account)
-            ini = folder / "pgbouncer.ini"
-            ini.write_text(INI.format(**settings, own_port=port))
-            account.own(ini)
+            pooler = started(lambda: Pooler(running, settings))
             connections[using].close()
             behind.setitem(settings, "HOST", "127.0.0.1")
-            behind.setitem(settings, "PORT", port)
-            running.start([program, ini], account, connections[using].ensure_connection)
+            behind.setitem(settings, "PORT", pooler.port)
+            pooler.start()
             yield using
             connections[using].close()
             until(lambda: hub_of_tests(using)._thread is None, "nobody listens")

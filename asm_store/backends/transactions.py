@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -20,10 +19,12 @@ from ..exceptions import MigrationRequired, StorageError
 T = TypeVar("T")
 
 FIRST_DELAY = 0.005
-LONGEST_DELAY = 1.0
+MOST_DOUBLINGS = 10
+# Who has met others on one row would find it taken for ever, were his pauses to grow much longer
+# than what they do there; a server that is away is not to be stormed when it is back.
+LONGEST_DELAY = {Failure.BUSY: 0.05, Failure.CONNECTION: 1.0}
 # A unique violation that is met again and again is no race that was lost.
 MAX_COLLISIONS = 5
-COLLISION = "collision"
 
 
 def read(using: str, body: Callable[[], T]) -> T:
@@ -51,37 +52,68 @@ def write(using: str, body: Callable[[], T], after_collision: Callable[[], T] | 
 
 
 def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
-    delays = _delays()
-    attempts = itertools.count(1)
-    collisions = 0
+    retries = _Retries(using)
     while True:
         joined = is_joined(using)
         try:
-            return attempt(collisions > 0)
+            return attempt(retries.collisions > 0)
         except IntegrityError as error:
-            collisions += 1
-            if collisions > MAX_COLLISIONS:
+            if not retries.collide(error):
                 raise _translated(using, error) from (error.__cause__ or error)
-            _tell(using, COLLISION, next(attempts), 0.0, error)
         # Django lets the driver's own error through where it closes a cursor; a write that joined
         # this one has translated it already.
         except (DriverError, connections[using].Database.Error, StorageError) as error:  # type: ignore[attr-defined]
             failure = get_operations(using).classify(error)
             if failure is Failure.CONNECTION and not joined:
                 connections[using].close()
-            delay = None if joined else next(delays, None)
-            if failure not in (Failure.BUSY, Failure.CONNECTION) or delay is None:
+            if joined or not retries.pause(failure, error):
                 if isinstance(error, StorageError):
                     raise
                 raise _translated(using, error) from (error.__cause__ or error)
-            _tell(using, failure.value, next(attempts), delay, error)
-            time.sleep(delay)
 
 
-def _tell(using: str, failure: str, attempt: int, delay: float, error: Exception) -> None:
-    signals.retrying.send_robust(
-        sender=None, using=using, failure=failure, attempt=attempt, delay=delay, error=error
-    )
+class _Retries:
+    """How often a work has failed, and how long it may go on."""
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self._failures = self.collisions = 0
+        self._end: float | None = None
+
+    def collide(self, error: Exception) -> bool:
+        """Another writer was first: whether to try again."""
+        self.collisions += 1
+        if self.collisions > MAX_COLLISIONS:
+            return False
+        self._tell("collision", 0.0, error)
+        return True
+
+    def pause(self, failure: Failure, error: Exception) -> bool:
+        """Wait, longer each time and with jitter, so that those who met do not meet again; False
+        when that does not help, or time is up.
+        """
+        if self._end is None:
+            self._end = time.monotonic() + conf.retry_seconds()
+        left = self._end - time.monotonic()
+        if failure not in LONGEST_DELAY or left <= 0:
+            return False
+        doublings = min(self._failures, MOST_DOUBLINGS)
+        longest = min(FIRST_DELAY * 2**doublings, LONGEST_DELAY[failure])
+        delay = min(random.uniform(0, longest), left)  # noqa: S311
+        self._tell(failure.value, delay, error)
+        time.sleep(delay)
+        return True
+
+    def _tell(self, failure: str, delay: float, error: Exception) -> None:
+        self._failures += 1
+        signals.retrying.send_robust(
+            sender=None,
+            using=self._using,
+            failure=failure,
+            attempt=self._failures,
+            delay=delay,
+            error=error,
+        )
 
 
 def is_joined(using: str) -> bool:
@@ -95,15 +127,6 @@ def is_joined(using: str) -> bool:
     is_open = connection.connection is not None
     autocommit = connection.autocommit if is_open else connection.settings_dict["AUTOCOMMIT"]
     return connection.in_atomic_block or not autocommit
-
-
-def _delays() -> Iterator[float]:
-    """Growing pauses with jitter, so that those who met do not meet again, until time is up."""
-    end = time.monotonic() + conf.retry_seconds()
-    longest = FIRST_DELAY
-    while time.monotonic() < end:
-        yield min(random.uniform(0, longest), max(0.0, end - time.monotonic()))  # noqa: S311
-        longest = min(longest * 2, LONGEST_DELAY)
 
 
 def _translated(using: str, error: Exception) -> StorageError:

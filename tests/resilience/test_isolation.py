@@ -1,0 +1,29 @@
+"""SERIALIZABLE on PostgreSQL: what the server refuses with 40001 is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+from tests.databases import on_server
+from tests.resilience.conftest import Gather
+from tests.resilience.servers import start_server
+from tests.resilience.teams import Result
+from tests.servers.processes import Processes
+
+
+def test_serializable(
+    processes: Processes,
+    gather: Gather,
+    is_long: bool,
+    report: Callable[[Result], None],
+) -> None:
+    database = on_server("postgresql", start_server("postgresql", processes).server)
+    options = {"isolation_level": IsolationLevel.SERIALIZABLE}
+    team = gather({**database, "OPTIONS": options}, watched=database)
+    team.rounds = 1
+    team.await_appends(5_000 if is_long else 50)
+    result = team.verify("SERIALIZABLE", "PostgreSQL")
+    report(result)
+    assert result.retries["busy"] > 0, "nothing was refused"

@@ -70,6 +70,9 @@ class OwnServer:
         pid = self._processes.start(command, self._account, connect, self._name)
         self.server = replace(self.server, pid=pid)
 
+    def is_running(self) -> bool:
+        return self.server.pid is not None and self._processes.is_running(self.server.pid)
+
     def kill(self) -> None:
         assert self.server.pid is not None
         self._processes.kill(self.server.pid)

@@ -51,14 +51,11 @@ def find_or_start(processes: Processes) -> Server:
 class OwnServer:
     """A server that a test starts for itself, stops as it likes, and starts again on its port."""
 
-    def __init__(
-        self, processes: Processes, name: str = "postgresql", place: Path | None = None
-    ) -> None:
-        """Its data lie in a folder of this name, or in `place`, which is empty."""
+    def __init__(self, processes: Processes, name: str = "postgresql") -> None:
         self._processes, self._name = processes, name
         self._account = Account.unprivileged("postgres")
         self._programs = _programs(processes, self._account)
-        self._folder = place or processes.make_folder(name, self._account)
+        self._folder = processes.make_folder(name, self._account)
         self.server = replace(_made(self._programs), name="postgres")
         self._initialise()
         self.start()
@@ -80,6 +77,9 @@ class OwnServer:
         assert self.server.pid is not None
         self._processes.stop(self.server.pid, how)
         self.start()
+
+    def is_running(self) -> bool:
+        return self.server.pid is not None and self._processes.is_running(self.server.pid)
 
     def kill(self) -> None:
         """All its processes at once, as when the machine fails; but the disk keeps what it has."""

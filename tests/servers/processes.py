@@ -131,6 +131,9 @@ class Processes:
         process.send_signal(how)
         _wait_or_kill(process)
 
+    def is_running(self, pid: int) -> bool:
+        return any(each.pid == pid and each.poll() is None for each in self._running)
+
     def kill(self, pid: int) -> None:
         """Kill a server and the processes that it has started, all at once."""
         children = _children(pid)

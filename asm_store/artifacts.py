@@ -163,6 +163,7 @@ class ArtifactStore:
         if artifact.session_id is None and artifact.run_id is not None:
             artifact.session_id = self._session_of_run(artifact.run_id)
         if artifact.session_id is not None:
+            get_operations(self.using).show_locks([artifact.session_id])
             self._lock_session(artifact.session_id)
         if artifact.run_id is not None:
             self._lock_run(artifact.run_id, artifact.session_id)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,23 @@ RESULT = "result"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the proofs in their long form")
     parser.addoption("--results", metavar="FILE", help="write the table of the trials as JSON")
+
+
+@pytest.fixture
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether `--long` was given: a proof then takes the time it needs."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
+    """Call it with what was proved, in figures: it stands under "proofs" after the run."""
+    told: list[str] = []
+    start = time.monotonic()
+    yield told.append
+    seconds = time.monotonic() - start
+    findings = [f"{request.node.name}: {text} ({seconds:.1f} s)" for text in told]
+    request.node.user_properties += [(PROOF, finding) for finding in findings]
 
 
 @pytest.fixture(params=ALIASES)

@@ -93,6 +93,7 @@ class DatabaseSessionStore(BaseSessionStore):
             self._operations.make_counter(counter)
         while session.id not in (latest := self._lock_counters(ids)):
             self._operations.make_counter(counter)
+        self._operations.show_locks(ids)
         return latest[session.id]
 
     def _heal_counter(self, session_id: str) -> None:
@@ -118,6 +119,7 @@ class DatabaseSessionStore(BaseSessionStore):
     def _change_session(self, session_id: str, change: Change) -> Session:
         def body() -> Session:
             self._lock_counters([session_id])
+            self._operations.show_locks([session_id])
             session = self._sessions().select_for_update().filter(id=session_id).first()
             if session is None:
                 raise session_not_found(session_id)
@@ -177,6 +179,7 @@ class DatabaseSessionStore(BaseSessionStore):
     def _save_run(self, run: Run, *, keep_cost: bool) -> Run:
         def body(*, locking: bool = False) -> Run:
             self._lock_counters([run.session_id])
+            self._operations.show_locks([run.session_id])
             [deleted_at] = self._lock_session(run.session_id)
             return self._store_run(run, deleted_at, keep_cost=keep_cost, locking=locking)
 

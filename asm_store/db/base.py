@@ -93,6 +93,11 @@ class BaseOperations:
             cursor.execute(f"{sql} {self.share_lock}", parameters)
             return list(cursor.fetchall())
 
+    def show_locks(self, session_ids: Iterable[str]) -> None:
+        """Let other nodes of a cluster see that these counters are locked, where locks are not
+        seen by all.
+        """
+
     def now(self) -> datetime | None:
         """The time of the database's own clock; None where it has none but this machine's."""
         return None

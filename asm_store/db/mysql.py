@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar, cast
@@ -9,6 +9,8 @@ from django.db import InterfaceError
 
 from ..models import SessionSequence
 from .base import BaseOperations, Failure
+
+_clusters: dict[tuple[str, object], bool] = {}
 
 
 class MySQLOperations(BaseOperations):
@@ -36,6 +38,30 @@ class MySQLOperations(BaseOperations):
         made_at = self.connection.ops.adapt_datetimefield_value(counter.updated_at)
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [counter.session_id, counter.last_sequence, made_at])
+
+    def show_locks(self, session_ids: Iterable[str]) -> None:
+        """Galera certifies what a transaction has changed, not what it has locked.
+
+        Without this, a run could be stored on one node while its session is deleted on another.
+        https://mariadb.com/kb/en/certification-based-replication/
+        """
+        if self._is_cluster():
+            sql = (
+                "UPDATE asm_session_sequences SET updated_at = updated_at + INTERVAL 1 MICROSECOND"
+                " WHERE session_id = %s"
+            )
+            with self.connection.cursor() as cursor:
+                for session_id in sorted(session_ids):
+                    cursor.execute(sql, [session_id])
+
+    def _is_cluster(self) -> bool:
+        """Asked once of each server, by a process."""
+        settings = self.connection.settings_dict
+        place = (settings["HOST"], settings["PORT"])
+        if place not in _clusters:
+            is_mariadb = getattr(self.connection, "mysql_is_mariadb", False)
+            _clusters[place] = is_mariadb and bool(self.scalar("SELECT @@GLOBAL.wsrep_on"))
+        return _clusters[place]
 
     @contextmanager
     def recursion_unlimited(self) -> Iterator[None]:

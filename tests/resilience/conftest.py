@@ -20,12 +20,7 @@ from tests.servers.processes import Processes
 ALIAS = "trial"
 
 Gather = Callable[..., Team]
-
-
-@pytest.fixture
-def is_long(request: pytest.FixtureRequest) -> bool:
-    """Whether `--long` was given: a trial then goes many rounds."""
-    return bool(request.config.getoption("--long"))
+Look = Callable[..., str]
 
 
 @pytest.fixture
@@ -39,11 +34,14 @@ def report(request: pytest.FixtureRequest) -> Callable[[Result], None]:
     return add
 
 
-@pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
-    """For durable servers of the trial's own: what a crash takes with it would be missed."""
-    monkeypatch.setenv("ASM_TEST_DURABLE", "1")
-    with tempfile.TemporaryDirectory(prefix="asm-") as directory:
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    """For durable servers of the trials' own: what a crash takes with it would be missed."""
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        tempfile.TemporaryDirectory(prefix="asm-") as directory,
+    ):
+        monkeypatch.setenv("ASM_TEST_DURABLE", "1")
         # They run as other users, who must be able to walk through here.
         Path(directory).chmod(0o711)
         with Processes(Path(directory)) as running:
@@ -58,31 +56,27 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def look(
-    monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker
-) -> Iterator[Callable[[dict[str, Any]], str]]:
+def look(monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker) -> Iterator[Look]:
     """The alias by which this process looks at a database that is given."""
+    known: set[str] = set()
 
-    def at(database: dict[str, Any]) -> str:
-        close()
+    def at(database: dict[str, Any], alias: str = ALIAS) -> str:
         settings = connections.configure_settings({"default": database})["default"]
-        monkeypatch.setitem(connections.settings, ALIAS, settings)
-        return ALIAS
-
-    def close() -> None:
-        if ALIAS in connections.settings:
-            connections[ALIAS].close()
-            del connections[ALIAS]
+        monkeypatch.setitem(connections.settings, alias, settings)
+        known.add(alias)
+        return alias
 
     with django_db_blocker.unblock():
         yield at
-        close()
+        for alias in known:
+            connections[alias].close()
+            del connections[alias]
 
 
 @pytest.fixture
 def gather(
     processes: Processes,
-    look: Callable[[dict[str, Any]], str],
+    look: Look,
     tmp_path: Path,
     stack: ExitStack,
 ) -> Gather:

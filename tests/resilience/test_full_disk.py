@@ -27,7 +27,7 @@ PIECE = bytes(1 << 16)
 @pytest.fixture
 def small(vendor: str, processes: Processes) -> Iterator[Processes]:
     """Servers whose data lie in a file system of a few megabytes."""
-    folder = processes.directory / "disk"
+    folder = processes.directory / f"disk-{vendor}"
     folder.mkdir()
     options = f"size={MEGABYTES[vendor]}m,mode=711"
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]

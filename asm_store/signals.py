@@ -23,10 +23,18 @@ events_appended = Signal()
 maintenance_finished = Signal()
 
 # Of how it goes. Sent at once, in the thread that it happens in, which waits for the receivers:
-# they count and measure, and leave the database alone. There is no sender.
+# they count and measure, and leave the database alone. There is no sender, unless it says so.
+
+# After each append, flush, and batch of a writer. Provides args: store, count (events that were
+# given), seconds (with all attempts; within a caller's block without its commit), error (what is
+# raised, or None). The sender is the store's class.
+append_finished = Signal()
 
 # Before a read or a write is tried again. Provides args: using (the database alias), failure,
 # attempt (how many have failed), delay (seconds until the next), error (as Django has wrapped it).
 # `failure` is "busy" (a deadlock, a serialization or certification failure, a lost wait for a
 # lock), "connection" (lost or refused), or "collision" (another writer has stored the same id).
 retrying = Signal()
+# When the database begins or ceases to wake those who wait in this process. Provides args: using
+# (the database alias), is_listening, error (why not, or None: nobody waits any more).
+listening_changed = Signal()

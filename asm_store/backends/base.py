@@ -18,6 +18,7 @@ from ..models import Event, Run, Session
 from ..pricing import calculate_cost
 from . import arguments
 from .buffering import Buffer
+from .measuring import measured
 from .reading import EventReader
 from .writing import AsyncEventWriter, EventWriter
 
@@ -228,7 +229,10 @@ class BaseSessionStore(EventReader):
             clean_whole_number(expected_sequence, "expected_sequence")
             if len({record.session_id for record in records}) > 1:
                 raise ValidationError("expected_sequence: the batch is of several sessions.")
-        return self._append(records, expected_sequence) if records else []
+        if not records:
+            return []
+        with measured(self, len(records)):
+            return self._append(records, expected_sequence)
 
     def flush(
         self,
@@ -253,7 +257,8 @@ class BaseSessionStore(EventReader):
             run_record.count_replaced(sanitizer.replaced)
         records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
         arguments.check_together(session_record, run_record, records)
-        return self._flush(session_record, run_record, records, keep_cost=_priced(run_record))
+        with measured(self, len(records)):
+            return self._flush(session_record, run_record, records, keep_cost=_priced(run_record))
 
     def writer(
         self, session_id: str, *, max_events: int = 100, max_delay: float = 0.1

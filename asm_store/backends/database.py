@@ -119,10 +119,10 @@ class DatabaseSessionStore(BaseSessionStore):
     def _change_session(self, session_id: str, change: Change) -> Session:
         def body() -> Session:
             self._lock_counters([session_id])
-            self._operations.show_locks([session_id])
             session = self._sessions().select_for_update().filter(id=session_id).first()
             if session is None:
                 raise session_not_found(session_id)
+            self._operations.show_locks([session_id])
             names = change(session)
             session = self._as_stored(session.prepared(only=names))
             columns = {name: getattr(session, name) for name in names}

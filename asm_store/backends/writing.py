@@ -16,6 +16,7 @@ from django.db import connections
 from ..exceptions import ValidationError
 from ..models import Event
 from .buffering import Buffer
+from .measuring import measured
 
 
 class _Appender(Protocol):
@@ -126,7 +127,8 @@ class EventWriter:
         return False
 
     def _append(self, batch: list[Event]) -> None:
-        self._store._append(batch, None)
+        with measured(self._store, len(batch)):
+            self._store._append(batch, None)
 
 
 class AsyncEventWriter:
@@ -207,4 +209,5 @@ class AsyncEventWriter:
         await sync_to_async(self._buffer.store)(self._append, raising=raising)
 
     def _append(self, batch: list[Event]) -> None:
-        self._store._append(batch, None)
+        with measured(self._store, len(batch)):
+            self._store._append(batch, None)

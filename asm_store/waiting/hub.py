@@ -8,7 +8,7 @@ import time
 from collections import deque
 from contextlib import closing, suppress
 
-from .. import conf
+from .. import conf, signals
 from ..db import Channel, get_operations
 from .backoff import Backoff
 from .watching import Watch, wake_all
@@ -45,7 +45,7 @@ class Hub:
         self._thread: threading.Thread | None = None
         # The alias that was found to be a pooler's.
         self._refused: str | None = None
-        self.is_listening = False
+        self.is_listening = self._announced = False
 
     @property
     def count(self) -> int:
@@ -100,6 +100,7 @@ class Hub:
             with self._lock:
                 if self._thread is threading.current_thread():
                     self._thread, self.is_listening = None, False
+            self._announce(None)
 
     def _listen(self) -> None:
         backoff = Backoff()
@@ -117,7 +118,7 @@ class Hub:
                 return
             except Exception as error:
                 is_news = backoff.is_first or self.is_listening
-                self._tell_listening(False)
+                self._tell_listening(False, error)
                 if is_news:
                     logger.warning("notifications of %r are not heard: %r", self.using, error)
                 backoff.sleep()
@@ -175,10 +176,19 @@ class Hub:
                 channel.ask_for_a_sign()
                 beat = now
 
-    def _tell_listening(self, is_listening: bool) -> None:
+    def _announce(self, error: Exception | None) -> None:
+        """Tell others what has changed since it was told last."""
+        if self.is_listening != self._announced:
+            self._announced = self.is_listening
+            signals.listening_changed.send_robust(
+                sender=None, using=self.using, is_listening=self._announced, error=error
+            )
+
+    def _tell_listening(self, is_listening: bool, error: Exception | None = None) -> None:
         """All look at once: what came before was not heard, or what comes will not be."""
         self.is_listening = is_listening
         wake_all(self._all(), time.monotonic())
+        self._announce(error)
 
     def _spread(self, payload: str, now: float) -> None:
         number, session_id = parsed(payload)

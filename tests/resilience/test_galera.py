@@ -34,7 +34,7 @@ ELSEWHERE = f"{ALIAS}_elsewhere"
 @pytest.fixture(scope="module")
 def cluster(processes: Processes) -> Cluster:
     require("mysql")
-    return started(partial(Cluster, processes))
+    return started(partial(Cluster, processes), must_be=False)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
 from tests.databases import on_server
 from tests.resilience.conftest import Gather
 from tests.resilience.servers import start_server
@@ -20,10 +18,12 @@ def test_serializable(
     report: Callable[[Result], None],
 ) -> None:
     database = on_server("postgresql", start_server("postgresql", processes).server)
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel  # which needs a driver
+
     options = {"isolation_level": IsolationLevel.SERIALIZABLE}
     team = gather({**database, "OPTIONS": options}, watched=database)
     team.rounds = 1
-    team.await_appends(5_000 if is_long else 50)
+    team.await_appends(5_000 if is_long else 20)
     result = team.verify("SERIALIZABLE", "PostgreSQL")
     report(result)
     assert result.retries["busy"] > 0, "nothing was refused"

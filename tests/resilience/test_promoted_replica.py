@@ -77,7 +77,7 @@ def test_the_replica_takes_over(
     report: Callable[[Result], None],
 ) -> None:
     require("postgresql")
-    pair = started(lambda: Pair(processes))
+    pair = started(lambda: Pair(processes), must_be=False)
     team = gather(pair.database())
     count = rounds(is_long, 1, 20)
     for number in range(1, count + 1):

@@ -16,6 +16,7 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
 from tests.cases import require, with_access
 from tests.databases import ALIASES, tell_child_processes, vendor_of
+from tests.results import Result, table
 from tests.servers import obtain
 
 # Before the test runner gives each database that it makes another name.
@@ -48,6 +49,17 @@ def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
     seconds = time.monotonic() - start
     findings = [f"{request.node.name}: {text} ({seconds:.1f} s)" for text in told]
     request.node.user_properties += [(PROOF, finding) for finding in findings]
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[Result], None]:
+    """Call it with the row of the table that the trial ends with."""
+
+    def add(result: Result) -> None:
+        assert (result.lost, result.duplicates) == (0, 0)
+        request.node.user_properties.append((RESULT, result.to_json()))
+
+    return add
 
 
 @pytest.fixture(params=ALIASES)
@@ -115,24 +127,10 @@ def _show_results(terminalreporter: pytest.TerminalReporter) -> None:
     results = [json.loads(text) for text in _findings(terminalreporter, RESULT)]
     if results:
         terminalreporter.section("trials")
-        terminalreporter.write_line(_ROW.format(*_COLUMNS))
-    for result in results:
-        values = [result[name.replace(" ", "_")] for name in _COLUMNS]
-        terminalreporter.write_line(_ROW.format(*map(_shown, values)))
+        for line in table(results):
+            terminalreporter.write_line(line)
     if path := terminalreporter.config.getoption("--results"):
         Path(path).write_text(json.dumps(results, indent=2) + "\n")
-
-
-_COLUMNS = (
-    "trial", "database", "rounds", "acknowledged", "lost", "duplicates", "stood still", "retries"
-)  # fmt: skip
-_ROW = "{:<28} {:<22} {:>6} {:>12} {:>4} {:>10} {:>11}  {}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {count}" for name, count in sorted(value.items()))
-    return f"{value:.2f} s" if isinstance(value, float) else str(value)
 
 
 @pytest.fixture

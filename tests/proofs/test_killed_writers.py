@@ -19,6 +19,7 @@ from tests.databases import vendor_of
 from tests.failures import execute
 from tests.proofs.verification import Stored, checked, ids
 from tests.proofs.writers import Forks, Job, Ledger, forking
+from tests.results import Result
 
 ROUNDS, LONG_ROUNDS = 10, 200
 # The moments of the kills, in seconds after all writers have begun; before is at once.
@@ -67,6 +68,13 @@ class Tally:
     @property
     def unfinished(self) -> int:
         return sum(self.kills[last] for last in UNFINISHED)
+
+    def result(self, using: str) -> Result:
+        """As the rounds have checked it; who waited is the writer after the dead."""
+        retries = {"busy": self.refused} if self.refused else {}
+        return Result(
+            "writers killed", using, self.rounds, self.acknowledged, 0, 0, self.slowest, retries
+        )
 
     def __str__(self) -> str:
         kills = ", ".join(f"{self.kills[last]} {text}" for last, text in MOMENTS.items())
@@ -164,7 +172,12 @@ def forks(django_db_setup: None) -> Iterator[Forks]:
 
 
 def test_killed_writers(
-    using: str, forks: Forks, tmp_path: Path, is_long: bool, tell: Callable[[str], None]
+    using: str,
+    forks: Forks,
+    tmp_path: Path,
+    is_long: bool,
+    tell: Callable[[str], None],
+    report: Callable[[Result], None],
 ) -> None:
     tally = Tally()
     chance = random.Random(using)
@@ -173,3 +186,4 @@ def test_killed_writers(
 
     assert tally.unfinished > tally.kills.total() / 2
     tell(str(tally))
+    report(tally.result(using))

@@ -13,25 +13,13 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from tests.conftest import RESULT
-from tests.resilience.teams import Result, Team
+from tests.resilience.teams import Team
 from tests.servers.processes import Processes
 
 ALIAS = "trial"
 
 Gather = Callable[..., Team]
 Look = Callable[..., str]
-
-
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[Result], None]:
-    """Call it with the row of the table that the trial ends with."""
-
-    def add(result: Result) -> None:
-        assert (result.lost, result.duplicates) == (0, 0)
-        request.node.user_properties.append((RESULT, result.to_json()))
-
-    return add
 
 
 @pytest.fixture(scope="module")

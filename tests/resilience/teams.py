@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from asm_store.maintenance import health_check
 from asm_store.test import make_session
 from tests.proofs.verification import acknowledged, checked, ids, is_lost, log
 from tests.proofs.writers import Ledger
+from tests.results import Result
 from tests.standalone import Child
 
 # A hot session, that all append to, and those that are one writer's own.
@@ -28,23 +26,6 @@ KINDS = ("singles", "batches", "singles", "flushes")
 MODULE = "tests.resilience.writing"
 SECONDS = 180
 DONE, REFUSED = b'["done"', b'["refused"'
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A row of the table. `stood_still`: the most seconds that a writer had to wait."""
-
-    trial: str
-    database: str
-    rounds: int
-    acknowledged: int
-    lost: int
-    duplicates: int
-    stood_still: float
-    retries: dict[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
 
 
 class Team:

@@ -20,7 +20,7 @@ from tests.failures import stored
 from tests.resilience.conftest import Gather, rounds
 from tests.resilience.proxies import TWO_ERRORS, Proxy
 from tests.resilience.servers import start_server
-from tests.resilience.teams import Result
+from tests.results import Result
 from tests.servers.processes import Processes
 
 CUT = pytest.mark.parametrize("cut_at", [b"INSERT INTO", b"COMMIT"], ids=["insert", "commit"])

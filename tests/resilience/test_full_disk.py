@@ -15,7 +15,8 @@ import pytest
 from tests.databases import on_server
 from tests.resilience.conftest import Gather, rounds
 from tests.resilience.servers import OwnServer, start_server
-from tests.resilience.teams import Result, Team
+from tests.resilience.teams import Team
+from tests.results import Result
 from tests.servers.processes import Processes
 
 MEGABYTES = {"sqlite": 8, "postgresql": 160, "mysql": 320}

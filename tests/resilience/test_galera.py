@@ -20,7 +20,8 @@ from asm_store.test import make_event, make_run, make_session
 from tests.cases import require, started
 from tests.databases import on_server
 from tests.resilience.conftest import ALIAS, Gather, Look, rounds
-from tests.resilience.teams import Result, migrate
+from tests.resilience.teams import migrate
+from tests.results import Result
 from tests.servers.galera import Cluster
 from tests.servers.processes import Processes
 from tests.threads import run_threads

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tests.databases import on_server
 from tests.resilience.conftest import Gather
 from tests.resilience.servers import start_server
-from tests.resilience.teams import Result
+from tests.results import Result
 from tests.servers.processes import Processes
 
 

@@ -10,7 +10,7 @@ from tests.databases import on_server
 from tests.failures import execute
 from tests.resilience.conftest import Gather, rounds
 from tests.resilience.servers import start_server
-from tests.resilience.teams import Result
+from tests.results import Result
 from tests.servers.pgbouncer import Pooler
 from tests.servers.processes import Processes
 

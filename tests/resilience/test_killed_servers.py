@@ -9,7 +9,7 @@ import pytest
 from tests.databases import on_server
 from tests.resilience.conftest import Gather, rounds
 from tests.resilience.servers import start_server
-from tests.resilience.teams import Result
+from tests.results import Result
 from tests.servers.processes import Processes
 
 

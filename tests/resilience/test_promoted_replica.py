@@ -11,7 +11,8 @@ from tests.cases import require, started
 from tests.databases import on_server
 from tests.failures import execute
 from tests.resilience.conftest import Gather, rounds
-from tests.resilience.teams import Result, Team
+from tests.resilience.teams import Team
+from tests.results import Result
 from tests.servers.postgresql import OwnServer, Replica
 from tests.servers.processes import Processes
 from tests.waiting.waiters import until

@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from asm_store.backends import transactions
 from asm_store.backends.database import DatabaseSessionStore
+from asm_store.db import get_operations
 from asm_store.exceptions import StorageError
 from asm_store.models import Event, Session
 from asm_store.test import make_event, make_run, make_session
@@ -20,6 +21,12 @@ from tests.failures import append, driver, execute, kill_connection, killed_at, 
 @pytest.fixture
 def session(using: str) -> Session:
     return DatabaseSessionStore(using).save_session(make_session())
+
+
+def append_two(using: str, session: Session) -> list[Event]:
+    """A batch is more than one statement on every database."""
+    events = [make_event(session), make_event(session)]
+    return DatabaseSessionStore(using).append_events(events)
 
 
 class TestLostConnections:
@@ -47,10 +54,25 @@ class TestLostConnections:
     ) -> None:
         first = append(server, session)
         with killed_at(server, verb, table, after=after) as sent:
-            second = append(server, session)
+            second, third = append_two(server, session)
 
         assert len(sent) == 2
-        assert stored(server, session) == [(first.pk, 1), (second.pk, 2)]
+        assert stored(server, session) == [(first.pk, 1), (second.pk, 2), (third.pk, 3)]
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_around_the_statement_that_is_an_append(
+        self, server: str, session: Session, after: bool
+    ) -> None:
+        if not get_operations(server).appends_alone:
+            pytest.skip("an append is several statements there")
+        event = make_event(session)
+        with killed_at(server, "WITH", "asm_events", after=after) as sent:
+            answer = DatabaseSessionStore(server).append_event_with_sequence(event)
+
+        # After it nothing is left to be lost.
+        assert len(sent) == (1 if after else 2)
+        assert answer.sequence_number == 1
+        assert stored(server, session) == [(event.pk, 1)]
 
     def test_after_the_commit_of_which_nobody_heard(self, server: str, session: Session) -> None:
         event = make_event(session)
@@ -83,13 +105,17 @@ class TestLostConnections:
         self, server: str, session: Session, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("DEBUG", "asm_store")
-        with killed_at(server, "UPDATE", "asm_session_sequences", after=True):
-            event = append(server, session)
+        with killed_at(server, "UPDATE", "asm_session_sequences", after=True) as sent:
+            events = append_two(server, session)
 
+        assert len(sent) == 2
         records = [record for record in caplog.records if record.name == "asm_store"]
         told = [each.getMessage() for each in records if not hasattr(each, "failure")]
-        assert told == [f"event {event.pk} (message_sent) is number 1 of session {session.pk}"]
-        assert len(records) == 2
+        assert told == [
+            f"event {event.pk} (message_sent) is number {number} of session {session.pk}"
+            for number, event in enumerate(events, 1)
+        ]
+        assert len(records) == 3
 
     def test_is_an_error_when_retries_are_not_wanted(self, server: str, session: Session) -> None:
         kill_connection(server)

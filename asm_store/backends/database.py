@@ -231,7 +231,20 @@ class DatabaseSessionStore(BaseSessionStore):
 
     def _append(self, events: list[Event], expected_sequence: int | None) -> list[Event]:
         store = partial(self._store_events, events, expected_sequence)
-        return self._write(store, partial(store, locking=True))
+        at_once = partial(self._store_one, events[0], expected_sequence)
+        return self._write(
+            store, partial(store, locking=True), at_once if len(events) == 1 else None
+        )
+
+    def _store_one(self, event: Event, expected_sequence: int | None) -> list[Event] | None:
+        """None when it is not for the short way to store it, or to say why not."""
+        number = self._operations.append_one(event, expected_sequence)
+        if number is None:
+            return None
+        event.sequence_number = number
+        stored = [self._as_stored(event)]
+        self._after_commit(signals.events_appended, {event.session_id: number}, events=stored[:])
+        return stored
 
     def _store_events(
         self, events: list[Event], expected_sequence: int | None, *, locking: bool = False
@@ -364,8 +377,13 @@ class DatabaseSessionStore(BaseSessionStore):
     def _read(self, body: Callable[[], T]) -> T:
         return transactions.read(self.using, body)
 
-    def _write(self, body: Callable[[], T], after_collision: Callable[[], T] | None = None) -> T:
-        return transactions.write(self.using, body, after_collision)
+    def _write(
+        self,
+        body: Callable[[], T],
+        after_collision: Callable[[], T] | None = None,
+        at_once: Callable[[], T | None] | None = None,
+    ) -> T:
+        return transactions.write(self.using, body, after_collision, at_once)
 
     def _lock_session(self, session_id: str) -> tuple[Any, ...]:
         """`(deleted_at,)` of a session that stays as it is until the transaction ends."""

@@ -32,7 +32,12 @@ def read(using: str, body: Callable[[], T]) -> T:
     return _attempt(using, lambda _collided: body())
 
 
-def write(using: str, body: Callable[[], T], after_collision: Callable[[], T] | None = None) -> T:
+def write(
+    using: str,
+    body: Callable[[], T],
+    after_collision: Callable[[], T] | None = None,
+    at_once: Callable[[], T | None] | None = None,
+) -> T:
     """`body()` in a transaction of the database `using`.
 
     Within the caller's `atomic()` block it is a savepoint, and what fails, fails: only the
@@ -41,11 +46,22 @@ def write(using: str, body: Callable[[], T], after_collision: Callable[[], T] | 
     violation is tried again in both cases: another writer stored the same id meanwhile. From then
     on `after_collision` runs instead, when given: under REPEATABLE READ a plain read in the
     caller's block goes on not seeing that row. So `body` may run several times.
+
+    `at_once` is tried before `body`, which it makes unnecessary unless it gives None. Where it is
+    one statement and there is no transaction of the caller's, it is none of its own either.
     """
 
     def attempt(collided: bool) -> T:
+        operations = get_operations(using)
+        short = None if collided else at_once
+        if short is not None and operations.appends_alone and not is_joined(using):
+            if (done := short()) is not None:
+                return done
+            short = None
         with transaction.atomic(using=using):
-            get_operations(using).begin_write()
+            operations.begin_write()
+            if short is not None and (done := short()) is not None:
+                return done
             return after_collision() if collided and after_collision else body()
 
     return _attempt(using, attempt)

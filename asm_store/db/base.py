@@ -31,6 +31,8 @@ class BaseOperations:
     share_lock: ClassVar[str] = ""
     # Does a locking read of a row that is missing lock the place where it would be?
     locks_gaps: ClassVar[bool] = False
+    # Is `append_one()` one statement, which needs no transaction around it?
+    appends_alone: ClassVar[bool] = False
     # Can it wake those who wait for what others commit? `open_channel()` then gives a connection.
     supports_notifications: bool = False
     # One statement holds at most so many parameters, rows, and bytes of JSON.
@@ -61,6 +63,15 @@ class BaseOperations:
         """Store a session's counter unless there is one; which is then not locked for sure."""
         counters = SessionSequence.objects.using(self.connection.alias)
         counters.bulk_create([counter], ignore_conflicts=True)
+
+    def append_one(self, event: Event, expected_sequence: int | None) -> int | None:
+        """Store a prepared event and move its session's counter: the number that it has.
+
+        None where that takes more than a statement or two, and when the event is not to be
+        stored: why, and whether it is stored already, the caller finds out under locks.
+        Nothing has changed then. `IntegrityError`: others store the same id meanwhile.
+        """
+        return None
 
     def insert_events(self, events: Iterable[Event]) -> None:
         """Store prepared events, in chunks that one INSERT can carry."""

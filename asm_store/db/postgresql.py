@@ -3,14 +3,59 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
+from django.utils import timezone
+
+from ..events.sanitizing import ENCODER
+from ..fields import MAX_BIGINT, PayloadField
+from ..models import Event
 from .base import BaseOperations, Failure
 from .channels import Channel
 
+# An event's columns but its number, and whether each is JSON.
+COLUMNS = {
+    field.attname: isinstance(field, PayloadField)
+    for field in Event._meta.concrete_fields
+    if field.attname != "sequence_number"
+}
+# `alive` asks for what the counter's row has given: the session is locked after it, as everywhere,
+# and seen as it is by then. Locked before it is moved, since a move could not be taken back.
+APPEND = """WITH counter AS (
+        SELECT session_id, last_sequence + 1 AS number FROM asm_session_sequences
+        WHERE session_id = %(session_id)s::varchar AND last_sequence < {most}
+        AND last_sequence = coalesce(%(expected)s::bigint, last_sequence)
+        FOR UPDATE
+    ), alive AS (
+        SELECT id FROM asm_sessions
+        WHERE id = (SELECT session_id FROM counter) AND deleted_at IS NULL
+        {share_lock}
+    ), stored AS (
+        INSERT INTO asm_events ({columns}, sequence_number)
+        SELECT {values}, counter.number FROM counter CROSS JOIN alive
+        WHERE NOT EXISTS (SELECT FROM asm_events WHERE id = %(id)s::varchar)
+        AND (%(run_id)s::varchar IS NULL OR EXISTS (
+            SELECT FROM asm_runs
+            WHERE id = %(run_id)s::varchar AND session_id = %(session_id)s::varchar
+        ))
+        RETURNING sequence_number
+    )
+    UPDATE asm_session_sequences
+    SET last_sequence = stored.sequence_number, updated_at = %(now)s
+    FROM stored WHERE session_id = %(session_id)s::varchar
+    RETURNING last_sequence
+"""
+
 
 class PostgreSQLOperations(BaseOperations):
+    appends_alone = True
     share_lock = "FOR SHARE"
+    append: ClassVar = APPEND.format(
+        most=MAX_BIGINT,
+        share_lock=share_lock,
+        columns=", ".join(COLUMNS),
+        values=", ".join(map("%({})s".format, COLUMNS)),
+    )
     max_parameters = 10_000
     max_rows = 5_000
 
@@ -61,6 +106,18 @@ class PostgreSQLOperations(BaseOperations):
             yield
         finally:
             driver.prepare_threshold = threshold
+
+    def append_one(self, event: Event, expected_sequence: int | None) -> int | None:
+        given = event.__dict__
+        parameters: dict[str, Any] = {
+            name: ENCODER.encode(given[name]) if is_json else given[name]
+            for name, is_json in COLUMNS.items()
+        }
+        parameters |= {"expected": expected_sequence, "now": timezone.now()}
+        with self.connection.cursor() as cursor:
+            cursor.execute(self.append, parameters)
+            row = cursor.fetchone()
+        return row and int(row[0])
 
     def now(self) -> datetime:
         return cast(datetime, self.scalar("SELECT clock_timestamp()"))

@@ -75,6 +75,8 @@ def clean_time(value: object, name: str) -> datetime:
     """`value`, an aware datetime of the years 1000 to 9999, in UTC."""
     if not isinstance(value, datetime):
         raise ValidationError(f"{name}: expected a datetime, got {shown(value)}.")
+    if value.tzinfo is UTC and type(value) is datetime and value.year >= 1000:
+        return value
     if value.utcoffset() is None:
         raise ValidationError(f"{name}: the time {value.isoformat()} has no zone.")
     try:
@@ -290,6 +292,12 @@ class PayloadField(PreparedField, models.JSONField):
             return DECODER.decode(value)
         return super().from_db_value(value, expression, connection)
 
+    def prepare(self, value: Any, sanitizer: Sanitizer) -> Any:
+        cleaned = super().prepare(value, sanitizer)
+        if cleaned is not None:
+            sanitizer.texts[self.attname] = sanitizer.json_text
+        return cleaned
+
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> Any:
         return sanitizer.json(value)
 
@@ -298,9 +306,10 @@ class MappingField(PayloadField):
     """A JSON object."""
 
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict | Mapping):  # the abstract class alone is slow to look at
             raise ValidationError(f"expected a mapping, got {shown(value)}.")
-        return dict(sanitizer.json(value))
+        cleaned: dict[str, Any] = sanitizer.json(value)
+        return cleaned
 
 
 class TagsField(PayloadField):

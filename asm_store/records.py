@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -27,6 +28,8 @@ class Record(models.Model):
 
     # Of a prepared record: how large its JSON is, encoded.
     json_bytes = 0
+    # And these columns of JSON as they are encoded, until it is stored.
+    json_texts: Mapping[str, str] = MappingProxyType({})
     # The columns in which ASM_STORE_REDACTION looks for secrets.
     _redactable: ClassVar[tuple[str, ...]] = ()
 
@@ -54,23 +57,25 @@ class Record(models.Model):
             **{name: _parsed(name, data[name]) if name in times else data[name] for name in data}
         ).prepared()
 
-    def prepared(self, *, only: Collection[str] | None = None) -> Self:
+    def prepared(
+        self, *, only: Collection[str] | None = None, max_bytes: int | None = None
+    ) -> Self:
         """An unsaved copy as it will be stored, or `ValidationError`; `self` is not changed.
 
         Text and JSON are made storable, times UTC. What was replaced is counted in
         `metadata["_sanitized"]`. `only` names the columns to look at; the others are stored
-        already, perhaps under a larger limit.
+        already, perhaps under a larger limit. `max_bytes`: the limit, where it is known.
         """
         if not self.__dict__.keys() >= _preparations(type(self)).keys():
             raise ValidationError("the record was loaded with only some of its columns.")
-        sanitizer = Sanitizer(conf.max_event_bytes())
+        sanitizer = Sanitizer(conf.max_event_bytes() if max_bytes is None else max_bytes)
         copy = self._copy()
         columns = copy.__dict__
         for name, prepare in _preparations(type(self)).items():
             if only is None or name in only:
                 columns[name] = prepare(columns[name], sanitizer)
+        copy.json_bytes, copy.json_texts = sanitizer.json_bytes, sanitizer.texts
         copy.count_replaced(sanitizer.replaced)
-        copy.json_bytes = sanitizer.json_bytes
         return copy
 
     def redacted(self) -> Self:
@@ -97,6 +102,7 @@ class Record(models.Model):
     def count_replaced(self, counts: dict[str, int], key: str = SANITIZED) -> None:
         """Add `counts` of what was replaced to `metadata[key]`; empty: nothing."""
         if counts:
+            self.json_texts = {}  # they are others now
             metadata = self.__dict__["metadata"]
             metadata[key] = _added(metadata.get(key), counts)
 

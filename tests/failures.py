@@ -16,6 +16,7 @@ from tests.databases import vendor_of
 from tests.threads import run_threads
 
 SECONDS = 30
+Verb = str | tuple[str, ...]  # how a statement begins
 # A connection of this kind does not wait (SQLite) or hardly waits for another one's locks.
 IMPATIENT = {
     "sqlite": "PRAGMA busy_timeout = 0",
@@ -61,7 +62,7 @@ def kill_connection(using: str) -> None:
 
 
 @contextmanager
-def killed_at(using: str, verb: str, table: str, *, after: bool = False) -> Iterator[list[str]]:
+def killed_at(using: str, verb: Verb, table: str, *, after: bool = False) -> Iterator[list[str]]:
     """Kill the connection once, at the first such statement: before it, or after it.
 
     The list has every statement of that kind which was sent.

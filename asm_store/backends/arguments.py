@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from .. import conf
 from ..events.sanitizing import Sanitizer, has_unstorable, shown
 from ..exceptions import ValidationError
 from ..fields import (
@@ -57,9 +58,26 @@ class EventFilter:
 
 def prepared(record: RecordType, kind: type[RecordType]) -> RecordType:
     """A storable copy of `record`, which must be a `kind`."""
+    _check_kind(record, kind)
+    return record.prepared().redacted()
+
+
+def prepared_events(value: object) -> list[Event]:
+    """The same of any iterable of events."""
+    max_bytes, is_redacting = conf.max_event_bytes(), conf.redaction()
+    records = []
+    for event in _items(value, "events"):
+        _check_kind(event, Event)
+        record = event.prepared(max_bytes=max_bytes)
+        records.append(record.redacted() if is_redacting else record)
+    return records
+
+
+def _check_kind(record: object, kind: type[Record]) -> None:
+    if type(record) is kind:
+        return
     if not isinstance(record, kind) or record._meta.concrete_model is not kind:
         raise ValidationError(f"expected a {kind.__name__}, got {shown(record)}.")
-    return record.prepared().redacted()
 
 
 def prepared_session(session: Session) -> Session:
@@ -157,8 +175,7 @@ def flag(value: object, name: str) -> bool:
     return value
 
 
-def items(value: object, name: str) -> list[Any]:
-    """Any iterable of records, as a list."""
+def _items(value: object, name: str) -> list[Any]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise ValidationError(f"{name}: expected a list of events, got {shown(value)}.")
     return list(value)

@@ -224,7 +224,7 @@ class BaseSessionStore(EventReader):
         `SessionDeleted`; an id stored under another session: `EventConflict`; unknown run:
         `RunNotFound`; another session's run: `ValidationError`. Joins the caller's transaction.
         """
-        records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
+        records = arguments.prepared_events(events)
         if expected_sequence is not None:
             clean_whole_number(expected_sequence, "expected_sequence")
             if len({record.session_id for record in records}) > 1:
@@ -255,7 +255,7 @@ class BaseSessionStore(EventReader):
             run_record.provider_metadata = {**run_record.provider_metadata, **merging}
             run_record = run_record.prepared().redacted()
             run_record.count_replaced(sanitizer.replaced)
-        records = [arguments.prepared(event, Event) for event in arguments.items(events, "events")]
+        records = arguments.prepared_events(events)
         arguments.check_together(session_record, run_record, records)
         with measured(self, len(records)):
             return self._flush(session_record, run_record, records, keep_cost=_priced(run_record))

@@ -231,24 +231,30 @@ class DatabaseSessionStore(BaseSessionStore):
 
     def _append(self, events: list[Event], expected_sequence: int | None) -> list[Event]:
         store = partial(self._store_events, events, expected_sequence)
-        at_once = partial(self._store_one, events[0], expected_sequence)
+        alone = partial(self._store_at_once, events, expected_sequence)
         return self._write(
-            store, partial(store, locking=True), at_once if len(events) == 1 else None
+            store, partial(store, locking=True), alone if len(events) == 1 else None
         )
 
-    def _store_one(self, event: Event, expected_sequence: int | None) -> list[Event] | None:
-        """None when it is not for the short way to store it, or to say why not."""
-        number = self._operations.append_one(event, expected_sequence)
-        if number is None:
+    def _store_at_once(
+        self, events: list[Event], expected_sequence: int | None
+    ) -> list[Event] | None:
+        """The short way, for new events of one session; None: they are not, or may not be."""
+        session_id = events[0].session_id
+        if len(events) > 1:
+            if len({event.id for event in events}) < len(events):
+                return None
+            if any(event.session_id != session_id for event in events):
+                return None
+        if not self._operations.append(events, expected_sequence):
             return None
-        event.sequence_number = number
-        stored = [self._as_stored(event)]
-        self._after_commit(signals.events_appended, {event.session_id: number}, events=stored[:])
-        return stored
+        return self._appended(events, events[:], {session_id: events[-1].sequence_number})
 
     def _store_events(
         self, events: list[Event], expected_sequence: int | None, *, locking: bool = False
     ) -> list[Event]:
+        if not locking and (done := self._store_at_once(events, expected_sequence)) is not None:
+            return done
         try:
             plan = plan_append(events, self._stored(events, locking), expected_sequence)
         except SequenceConflict:
@@ -258,9 +264,14 @@ class DatabaseSessionStore(BaseSessionStore):
         now = timezone.now()
         for session_id, latest in sorted(plan.latest.items()):
             self._counters([session_id]).update(last_sequence=latest, updated_at=now)
-        results = [self._as_stored(event) for event in plan.results]
-        if plan.new:
-            self._after_commit(signals.events_appended, plan.latest, events=plan.new)
+        return self._appended(plan.results, plan.new, plan.latest)
+
+    def _appended(
+        self, results: list[Event], new: list[Event], latest: Mapping[str, int]
+    ) -> list[Event]:
+        results = [self._as_stored(event) for event in results]
+        if new:
+            self._after_commit(signals.events_appended, latest, events=new)
         return results
 
     def _stored(self, events: list[Event], locking: bool) -> Stored:
@@ -381,9 +392,9 @@ class DatabaseSessionStore(BaseSessionStore):
         self,
         body: Callable[[], T],
         after_collision: Callable[[], T] | None = None,
-        at_once: Callable[[], T | None] | None = None,
+        alone: Callable[[], T | None] | None = None,
     ) -> T:
-        return transactions.write(self.using, body, after_collision, at_once)
+        return transactions.write(self.using, body, after_collision, alone)
 
     def _lock_session(self, session_id: str) -> tuple[Any, ...]:
         """`(deleted_at,)` of a session that stays as it is until the transaction ends."""
@@ -400,6 +411,7 @@ class DatabaseSessionStore(BaseSessionStore):
 
     def _as_stored(self, record: RecordType) -> RecordType:
         record._state.adding, record._state.db = False, self.using
+        record.__dict__.pop("json_texts", None)
         return record
 
     def _after_commit(self, signal: Signal, numbers: Mapping[str, int], **arguments: Any) -> None:

@@ -29,14 +29,14 @@ MAX_COLLISIONS = 5
 
 def read(using: str, body: Callable[[], T]) -> T:
     """`body()` without a transaction of its own; again when a connection broke."""
-    return _attempt(using, lambda _collided: body())
+    return _attempt(using, lambda _collided, _joined: body())
 
 
 def write(
     using: str,
     body: Callable[[], T],
     after_collision: Callable[[], T] | None = None,
-    at_once: Callable[[], T | None] | None = None,
+    alone: Callable[[], T | None] | None = None,
 ) -> T:
     """`body()` in a transaction of the database `using`.
 
@@ -47,32 +47,28 @@ def write(
     on `after_collision` runs instead, when given: under REPEATABLE READ a plain read in the
     caller's block goes on not seeing that row. So `body` may run several times.
 
-    `at_once` is tried before `body`, which it makes unnecessary unless it gives None. Where it is
-    one statement and there is no transaction of the caller's, it is none of its own either.
+    `alone` is an append of one event, tried first and without a transaction, where there is none
+    of the caller's and it is one statement; `body` is not needed when it gives more than None.
     """
 
-    def attempt(collided: bool) -> T:
+    def attempt(collided: bool, joined: bool) -> T:
         operations = get_operations(using)
-        short = None if collided else at_once
-        if short is not None and operations.appends_alone and not is_joined(using):
-            if (done := short()) is not None:
+        if alone is not None and operations.appends_alone and not (joined or collided):
+            if (done := alone()) is not None:
                 return done
-            short = None
         with transaction.atomic(using=using):
             operations.begin_write()
-            if short is not None and (done := short()) is not None:
-                return done
             return after_collision() if collided and after_collision else body()
 
     return _attempt(using, attempt)
 
 
-def _attempt(using: str, attempt: Callable[[bool], T]) -> T:
+def _attempt(using: str, attempt: Callable[[bool, bool], T]) -> T:
     retries = _Retries(using)
     while True:
         joined = is_joined(using)
         try:
-            return attempt(retries.collisions > 0)
+            return attempt(retries.collisions > 0, joined)
         except IntegrityError as error:
             if not retries.collide(error):
                 raise _translated(using, error) from (error.__cause__ or error)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
@@ -9,9 +9,15 @@ from typing import Any, ClassVar
 from django.db import InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
+from django.utils import timezone
 
+from ..events.sanitizing import ENCODER
+from ..fields import PayloadField
 from ..models import Event, SessionSequence
 from .channels import Channel
+
+# An event's columns, and whether each is JSON.
+COLUMNS = {field.attname: isinstance(field, PayloadField) for field in Event._meta.concrete_fields}
 
 
 class Failure(enum.Enum):
@@ -31,7 +37,10 @@ class BaseOperations:
     share_lock: ClassVar[str] = ""
     # Does a locking read of a row that is missing lock the place where it would be?
     locks_gaps: ClassVar[bool] = False
-    # Is `append_one()` one statement, which needs no transaction around it?
+    # A statement that moves a session's counter by `events`, if they may be stored, and gives
+    # what it is then, or no row.
+    count: str | None = None
+    # Is `append()` of one event one statement, which needs no transaction around it?
     appends_alone: ClassVar[bool] = False
     # Can it wake those who wait for what others commit? `open_channel()` then gives a connection.
     supports_notifications: bool = False
@@ -64,16 +73,59 @@ class BaseOperations:
         counters = SessionSequence.objects.using(self.connection.alias)
         counters.bulk_create([counter], ignore_conflicts=True)
 
-    def append_one(self, event: Event, expected_sequence: int | None) -> int | None:
-        """Store a prepared event and move its session's counter: the number that it has.
+    def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
+        """Number and store prepared events of one session, whose ids differ, without a look first.
 
-        None where that takes more than a statement or two, and when the event is not to be
-        stored: why, and whether it is stored already, the caller finds out under locks.
-        Nothing has changed then. `IntegrityError`: others store the same id meanwhile.
+        False where the database has no statement for it, and when not all of them are new and may
+        be stored: nothing has changed then, and the caller finds out. `IntegrityError`: others
+        store one of the ids meanwhile.
         """
-        return None
+        if self.count is None:
+            return False
+        asked = self._asked(events, expected_sequence)
+        if not self._numbered(events, self.count, asked):
+            return False
+        self.insert_events(events)
+        return True
 
-    def insert_events(self, events: Iterable[Event]) -> None:
+    def _asked(self, events: Sequence[Event], expected_sequence: int | None) -> dict[str, Any]:
+        """What `count` is given."""
+        runs = {event.run_id for event in events if event.run_id is not None}
+        return {
+            "session_id": events[0].session_id,
+            "events": len(events),
+            "ids": self.listed([event.id for event in events]),
+            "runs": self.listed(list(runs)),
+            "expected": expected_sequence,
+            "now": self.connection.ops.adapt_datetimefield_value(timezone.now()),
+        }
+
+    def _numbered(self, events: Sequence[Event], sql: str, given: dict[str, Any]) -> bool:
+        """Whether a statement that counts has given the events numbers."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, given)
+            row = cursor.fetchone()
+        if row is None:
+            return False
+        for number, event in enumerate(events, row[0] - len(events) + 1):
+            event.sequence_number = number
+        return True
+
+    def listed(self, ids: list[str]) -> Any:
+        """Ids as one parameter, such as this database takes."""
+        return ids
+
+    def row(self, event: Event) -> dict[str, Any]:
+        """A prepared event's columns as this driver takes them; JSON as text."""
+        columns, texts = event.__dict__, event.json_texts
+        row = {
+            name: texts.get(name) or ENCODER.encode(columns[name]) if is_json else columns[name]
+            for name, is_json in COLUMNS.items()
+        }
+        row["timestamp"] = self.connection.ops.adapt_datetimefield_value(columns["timestamp"])
+        return row
+
+    def insert_events(self, events: Sequence[Event]) -> None:
         """Store prepared events, in chunks that one INSERT can carry."""
         chunk: list[Event] = []
         size = 0

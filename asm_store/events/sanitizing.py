@@ -58,6 +58,8 @@ class Sanitizer:
         self.nul = 0
         self.surrogate = 0
         self.json_bytes = 0
+        self.json_text = ""  # the latest value, encoded
+        self.texts: dict[str, str] = {}  # such values by the names of their columns
         self._room = max_bytes
 
     @property
@@ -69,6 +71,8 @@ class Sanitizer:
 
     def text(self, value: str) -> str:
         """`value` with U+0000 as U+2400, lone surrogates as U+FFFD, a pair as its character."""
+        if type(value) is str and value.isascii() and "\0" not in value:
+            return value  # as nearly all is
         value = str.__str__(value)
         if "\0" in value:
             self.nul += value.count("\0")
@@ -83,6 +87,7 @@ class Sanitizer:
     def json(self, value: Any) -> Any:
         """`value` as plain dicts, lists, strings and numbers, counted towards the record's size."""
         if type(value) is dict and not value:
+            self.json_text = "{}"
             self._add(len("{}"))
             return {}
         self._room = self.max_bytes
@@ -92,7 +97,8 @@ class Sanitizer:
 
     def count(self, cleaned: Any) -> None:
         """Add the encoded size of `cleaned` to the record's."""
-        self._add(len(ENCODER.encode(cleaned).encode()))
+        self.json_text = text = ENCODER.encode(cleaned)
+        self._add(len(text) if text.isascii() else len(text.encode()))
 
     def _add(self, size: int) -> None:
         self.json_bytes += size
@@ -105,16 +111,17 @@ class Sanitizer:
         self._room -= 1
         if self._room < 0:
             raise self._too_large()
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str or isinstance(value, str):
             self._room -= len(value)
             return self.text(value)
-        if value is None or isinstance(value, bool):
+        if value is None or kind is bool:
             return value
         if isinstance(value, int | float):
             self._room -= value.bit_length() // 4 if isinstance(value, int) else 0
             return clean_number(value)
         # A dict needs no look at the abstract class, which is slow.
-        if isinstance(value, dict | Mapping):
+        if kind is dict or isinstance(value, dict | Mapping):
             return self._mapping(value, self._deeper(depth))
         if isinstance(value, list | tuple):
             deeper = self._deeper(depth)
@@ -147,6 +154,8 @@ class Sanitizer:
 
 def clean_number(value: float) -> float:
     """A plain int or float that every database gives back as it was stored."""
+    if type(value) is int and -FIRST_INTEGRAL_FLOAT < value < FIRST_INTEGRAL_FLOAT:
+        return value
     if isinstance(value, int):
         if not -MAX_INTEGER < value < MAX_INTEGER:
             raise ValidationError("an integer has more than 4300 digits.")

@@ -28,8 +28,12 @@ def tell(using: str, numbers: Mapping[str, int]) -> None:
 
     `numbers` has the latest of each; 0: something else of the session has changed, or is gone.
     """
-    if numbers and conf.notify() and get_operations(using).supports_notifications:
-        sender = _senders.get(using) or _senders.setdefault(using, Sender(using))
+    if not numbers or not conf.notify():
+        return
+    sender = _senders.get(using)
+    if sender is None and get_operations(using).supports_notifications:
+        sender = _senders.setdefault(using, Sender(using))
+    if sender is not None:
         sender.put(numbers)
 
 

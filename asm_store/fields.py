@@ -289,13 +289,13 @@ class PayloadField(PreparedField, models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
         # Of a whole column it is what Django's does, which is slower.
         if type(value) is str and type(expression) is Col:
-            return DECODER.decode(value)
+            return {} if value == "{}" else DECODER.decode(value)
         return super().from_db_value(value, expression, connection)
 
     def prepare(self, value: Any, sanitizer: Sanitizer) -> Any:
         cleaned = super().prepare(value, sanitizer)
         if cleaned is not None:
-            sanitizer.texts[self.attname] = sanitizer.json_text
+            sanitizer.texts[self.attname] = cleaned, sanitizer.json_text
         return cleaned
 
     def clean_column(self, value: Any, sanitizer: Sanitizer) -> Any:

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models.base import ModelState
+from django.db.models.signals import post_init, pre_init
 
 from . import conf, fields
 from .events.redaction import REDACTED, Redactor
-from .events.sanitizing import Sanitizer, shown
+from .events.sanitizing import ENCODER, Sanitizer, shown
 from .exceptions import ValidationError
 
 SANITIZED = "_sanitized"
@@ -28,13 +29,32 @@ class Record(models.Model):
 
     # Of a prepared record: how large its JSON is, encoded.
     json_bytes = 0
-    # And these columns of JSON as they are encoded, until it is stored.
-    json_texts: Mapping[str, str] = MappingProxyType({})
+    # And the values of its JSON columns with their texts, until it is stored.
+    json_texts: Mapping[str, tuple[Any, str]] = MappingProxyType({})
     # The columns in which ASM_STORE_REDACTION looks for secrets.
     _redactable: ClassVar[tuple[str, ...]] = ()
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **others: Any
+    ) -> Self:
+        """As Django's, but without a look at each column where nobody wants to hear of it."""
+        is_plain = len(values) == len(cls._meta.concrete_fields) and not (
+            (pre_init.receivers and pre_init.has_listeners(cls))
+            or (post_init.receivers and post_init.has_listeners(cls))
+        )
+        if not is_plain or cls.__init__ is not models.Model.__init__:
+            return super().from_db(db, field_names, values, **others)
+        record = cls.__new__(cls)
+        record.__dict__.update(zip(field_names, values, strict=True))
+        record._state = state = ModelState()
+        state.adding, state.db = False, db
+        if others.get("fetch_mode") is not None:
+            state.fetch_mode = others["fetch_mode"]
+        return record
 
     def to_dict(self) -> dict[str, Any]:
         """Every column by its name, JSON-ready: times as ISO 8601 with microseconds and +00:00."""
@@ -98,6 +118,12 @@ class Record(models.Model):
                 copy.__dict__[name] = _copied_json(value)
         copy._state.adding, copy._state.db = self._state.adding, self._state.db
         return copy
+
+    def json_text(self, name: str) -> str:
+        """A column of JSON, encoded; of a prepared record it is already."""
+        value = self.__dict__[name]
+        known, text = self.json_texts.get(name, (None, ""))
+        return text if known is value else ENCODER.encode(value)
 
     def count_replaced(self, counts: dict[str, int], key: str = SANITIZED) -> None:
         """Add `counts` of what was replaced to `metadata[key]`; empty: nothing."""

@@ -273,3 +273,11 @@ class TestPrepared:
 
         with pytest.raises(ValidationError, match="larger than 60 bytes"):
             Session(agent_id="a", metadata={"t": text}, context={"t": text}, tags=[text]).prepared()
+
+
+def test_a_prepared_record_is_encoded_anew_when_it_is_given_another_value() -> None:
+    event = Event(type="message_sent", session_id="ses_1", data={"a": 1}).prepared()
+    assert event.json_text("data") == '{"a":1}'
+    event.data = {"b": 2}
+    assert event.json_text("data") == '{"b":2}'
+    assert event.json_text("metadata") == "{}"

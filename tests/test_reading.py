@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.arguments import EventFilter
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.models import Session
+from asm_store.models import Event, Session
 from asm_store.test import make_event, make_session
 from asm_store.waiting import drive
 from tests.databases import vendor_of
@@ -70,6 +71,31 @@ def test_the_lines_of_a_short_session_are_one_query(using: str) -> None:
     with CaptureQueriesContext(connections[using]) as queries:
         assert len(list(store.iter_events_json(session.pk))) == 31
     assert len(queries) == 1
+
+
+def test_what_is_loaded_is_as_django_loads_it(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    session = store.save_session(make_session(tags=["a"], metadata={"b": [1]}))
+    store.append_event(make_event(session))
+    loaded: list[Event] = []
+
+    def hears(instance: Event, **_: Any) -> None:
+        loaded.append(instance)
+
+    [fast] = store.get_events(session.pk)
+    post_init.connect(hears, sender=Event)
+    try:
+        [heard] = store.get_events(session.pk)
+    finally:
+        post_init.disconnect(hears, sender=Event)
+
+    assert loaded == [heard]
+    states = [vars(event).pop("_state") for event in (fast, heard)]
+    assert vars(fast) == vars(heard)
+    assert [(state.adding, state.db) for state in states] == [(False, using)] * 2
+    part = Event.objects.using(using).only("type").get(pk=heard.pk)
+    assert part.get_deferred_fields() >= {"data", "metadata"}
+    assert part.data == heard.data  # loaded when it is asked for
 
 
 def test_a_line_break_between_values_stays_out_of_the_line(using: str) -> None:

@@ -232,9 +232,7 @@ class DatabaseSessionStore(BaseSessionStore):
     def _append(self, events: list[Event], expected_sequence: int | None) -> list[Event]:
         store = partial(self._store_events, events, expected_sequence)
         alone = partial(self._store_at_once, events, expected_sequence)
-        return self._write(
-            store, partial(store, locking=True), alone if len(events) == 1 else None
-        )
+        return self._write(store, partial(store, locking=True), alone if len(events) == 1 else None)
 
     def _store_at_once(
         self, events: list[Event], expected_sequence: int | None
@@ -260,7 +258,8 @@ class DatabaseSessionStore(BaseSessionStore):
         except SequenceConflict:
             # Or are they all stored, and only not in the snapshot of the caller's block?
             plan = plan_append(events, self._stored(events, locking=True), expected_sequence)
-        self._operations.insert_events(plan.new)
+        if plan.new:
+            self._operations.insert_events(plan.new)
         now = timezone.now()
         for session_id, latest in sorted(plan.latest.items()):
             self._counters([session_id]).update(last_sequence=latest, updated_at=now)
@@ -346,8 +345,7 @@ class DatabaseSessionStore(BaseSessionStore):
         return events[: wanted.limit]
 
     def _get_latest_sequence(self, session_id: str) -> int:
-        latest = self._counters([session_id]).values_list("last_sequence", flat=True)
-        return self._read(latest.first) or 0
+        return self._read(lambda: self._operations.latest_sequence(session_id))
 
     def _atomically(self, body: Callable[[], T]) -> T:
         return self._write(body)

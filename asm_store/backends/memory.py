@@ -193,6 +193,7 @@ class InMemorySessionStore(BaseSessionStore):
         )
         plan = plan_append(events, stored, expected_sequence)
         for event in plan.new:
+            event.json_texts = {}
             data.events[event.id] = event
             data.logs[event.session_id].append(event)
         return plan.results, plan.new

@@ -54,7 +54,8 @@ def write(
     def attempt(collided: bool, joined: bool) -> T:
         operations = get_operations(using)
         if alone is not None and operations.appends_alone and not (joined or collided):
-            if (done := alone()) is not None:
+            done = alone()
+            if done is not None:
                 return done
         with transaction.atomic(using=using):
             operations.begin_write()

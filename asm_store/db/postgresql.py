@@ -128,19 +128,16 @@ class PostgreSQLOperations(BaseOperations):
             return
 
         def copy(sql: str, *_: Any) -> None:
-            with self.connection.wrap_database_errors, self.connection.cursor() as cursor:
-                self._copy(cursor, sql, events)
+            with self.connection.wrap_database_errors, cursor.copy(sql) as rows:
+                for event in events:
+                    rows.write_row([*self.row(event).values()])
 
         # Django's cursor shows a COPY to nobody; who looks on is to see it as any statement.
         run: Callable[..., None] = copy
         for wrapper in reversed(self.connection.execute_wrappers):
             run = partial(wrapper, run)
-        run(COPY, None, False, {"connection": self.connection, "cursor": None})
-
-    def _copy(self, cursor: Any, sql: str, events: Sequence[Event]) -> None:
-        with cursor.copy(sql) as rows:
-            for event in events:
-                rows.write_row([*self.row(event).values()])
+        with self.connection.cursor() as cursor:
+            run(COPY, None, False, {"connection": self.connection, "cursor": cursor})
 
     def now(self) -> datetime:
         return cast(datetime, self.scalar("SELECT clock_timestamp()"))

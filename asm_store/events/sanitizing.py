@@ -59,7 +59,7 @@ class Sanitizer:
         self.surrogate = 0
         self.json_bytes = 0
         self.json_text = ""  # the latest value, encoded
-        self.texts: dict[str, str] = {}  # such values by the names of their columns
+        self.texts: dict[str, tuple[Any, str]] = {}  # by column: its value, and that encoded
         self._room = max_bytes
 
     @property

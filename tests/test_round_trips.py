@@ -28,7 +28,7 @@ ROUND_TRIPS = {
     "a later flush":      (    58,          9,    15),
     "reading events":     (     1,          1,     1),
     "a followed session": (     2,          2,     2),
-    "fifty lines":        (     3,          3,     3),
+    "fifty lines":        (     2,          2,     2),
     "the latest number":  (     1,          1,     1),
 }  # fmt: skip
 WRITES = list(ROUND_TRIPS)[:5]

@@ -7,6 +7,7 @@ from functools import partial
 from django.db.models import Q
 
 from ..fields import clean_id
+from ..marks import mark_sessions
 from ..models import Session
 from ..queries.paging import database
 from .locking import lock_sessions
@@ -39,6 +40,7 @@ def _remove_row(work: Work, session_id: str) -> bool:
         return False
     sessions = Session.objects.using(work.using)
     sessions.filter(parent_session_id=session_id).update(parent_session_id=None)
+    mark_sessions(work.using, [session_id])
     remove(sessions.filter(Q(pk=session_id)))
     tell_after_commit(work, [session_id])
     return True

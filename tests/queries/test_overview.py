@@ -27,6 +27,7 @@ from asm_store.maintenance import (
     sum_up_usage,
     summing,
 )
+from asm_store.maintenance.removing import remove_session
 from asm_store.marks import hour_of
 from asm_store.models import Run, Session, UsageMark
 from asm_store.queries import (
@@ -267,6 +268,7 @@ def test_imports_and_removals_by_maintenance_are_noticed(
     for remove in (
         lambda: store.delete_session(run.session_id),
         lambda: execute(policy, using=using),
+        lambda: remove_session(run.session_id, using=using, max_seconds=60),
     ):
         sum_up_usage(using=using)
         Session.objects.using(using).update(deleted_at=run.started_at)
@@ -275,6 +277,15 @@ def test_imports_and_removals_by_maintenance_are_noticed(
         sum_up_usage(using=using)
         assert import_paths([log], using=using).files[0].error is None
         assert assert_equal(using, "day").run_count == 2
+
+
+def test_a_session_without_runs_that_is_removed_counts_no_more(using: str) -> None:
+    began = timezone.now() - 40 * DAY
+    session = DatabaseSessionStore(using).save_session(make_session(created_at=began))
+    sum_up_usage(using=using)
+    assert sum(each.session_count for each in assert_equal(using, "day").intervals) == 1
+    assert remove_session(session.id, using=using, max_seconds=60)
+    assert sum(each.session_count for each in assert_equal(using, "day").intervals) == 0
 
 
 def test_what_a_killed_removal_left_belongs_to_nobody_until_it_is_gone(

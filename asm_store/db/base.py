@@ -150,6 +150,12 @@ class BaseOperations:
         if chunk:
             Event.objects.using(self.connection.alias).bulk_create(chunk)
 
+    def event_json(self, *, payloads: bool) -> str | None:
+        """SQL for an event's row as the text of its `to_dict()`, perhaps without data and metadata;
+        None where the database has no such text of a time.
+        """
+        return None
+
     def lock_shared(self, rows: QuerySet[Any], *columns: str) -> list[tuple[Any, ...]]:
         """The `columns` of `rows`, which stay as they are until the transaction ends.
 

@@ -49,6 +49,18 @@ APPEND = """{locked}, stored AS (
 """
 NAMES = ", ".join(COLUMNS)
 VALUES = ", ".join("latest" if name == "sequence_number" else f"%({name})s" for name in COLUMNS)
+# A text of `jsonb` has no line breaks.
+JSON_TEXTS = {
+    "timestamp": (
+        """'"' || to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '+00:00"'"""
+    ),
+    **dict.fromkeys(("data", "metadata", "sequence_number", "schema_version"), "{0}::text"),
+}
+MEMBERS = {
+    name: f"""'"{name}":' || """
+    + JSON_TEXTS.get(name, "coalesce(to_json({0})::text, 'null')").format(f"asm_events.{name}")
+    for name in COLUMNS
+}
 COPY = f"COPY asm_events ({NAMES}) FROM STDIN"
 
 
@@ -120,6 +132,10 @@ class PostgreSQLOperations(BaseOperations):
             return super().append(events, expected_sequence)
         given = {**self._asked(events, expected_sequence), **self.row(events[0])}
         return self._numbered(events, self.append_one, given)
+
+    def event_json(self, *, payloads: bool) -> str:
+        members = (sql for name, sql in MEMBERS.items() if payloads or not COLUMNS[name])
+        return f"""('{{' || {" || ',' || ".join(members)} || '}}')"""
 
     def insert_events(self, events: Sequence[Event]) -> None:
         """By COPY, which is faster than an INSERT even of a few events."""

@@ -24,7 +24,8 @@ logger = logging.getLogger("asm_store")
 NAME = "asm_store notify"
 # Seconds between two statements; what is committed meanwhile goes together, once a session.
 INTERVAL = 0.005
-# Seconds without anything to tell, after which the connection is closed.
+# Seconds without anything to tell, after which the connection is closed: before the five that
+# DROP DATABASE waits for others to go.
 IDLE = 3.0
 # Seconds after which nobody needs to be told any more: they have looked for themselves.
 STALE = 15.0
@@ -124,20 +125,26 @@ class Sender:
                     _close(channel)
                     self._fail(batch, error, backoff)
                 else:
-                    self._succeed(channel, backoff)
+                    self._succeed(channel, batch, backoff)
         finally:
             # However it ended: the next commit starts another.
             self._end()
 
     def _is_wanted(self) -> bool:
         """Waits until there is something to do; if that takes long the thread is over."""
-        is_due = self._is_due.wait(IDLE)
-        with self._lock:
-            self._is_due.clear()
-            if is_due or self._pending or self._sent:
-                return True
-            self._end()
-            return False
+        while not self._is_due.wait(max(0.0, self._idle_left())):
+            with self._lock:
+                is_idle = self._idle_left() <= 0
+                if self._pending or (is_idle and self._sent):
+                    break
+                if is_idle:
+                    self._end()
+                    return False
+        self._is_due.clear()
+        return True
+
+    def _idle_left(self) -> float:
+        return self._sent_at + IDLE - time.monotonic()
 
     def _end(self) -> None:
         with self._lock:
@@ -158,12 +165,14 @@ class Sender:
                 self._is_due.set()
             return channel, batch
 
-    def _succeed(self, channel: Channel, backoff: Backoff) -> None:
+    def _succeed(self, channel: Channel, batch: dict[str, int], backoff: Backoff) -> None:
         if not backoff.is_first:
             logger.info("who waits on %r is told again", self.using)
         backoff.reset()
         with self._lock:
-            self._channel, self._sent, self._sent_at = channel, {}, time.monotonic()
+            self._channel, self._sent = channel, {}
+            if batch:
+                self._sent_at = time.monotonic()
             if not self._pending:
                 self._has_told.set()
 

@@ -214,7 +214,7 @@ def test_no_message_for_tables_made_of_the_models(empty: str, settings: Any) -> 
     """As a test database with migrations turned off has them."""
     settings.MIGRATION_MODULES = {**settings.MIGRATION_MODULES, "asm_store": None}
     call_command("migrate", run_syncdb=True, database=empty, verbosity=0)
-    assert len(tables(empty)) == len(COLUMNS)
+    assert {*tables(empty)} >= COLUMNS.keys()
     del settings.MIGRATION_MODULES["asm_store"]
     assert of_database(empty) == []
 

@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Event
 from asm_store.test.factories import make_event, make_run, make_session
+from tests.cases import with_access
 
 MODELS: list[type[models.Model]] = list(apps.get_app_config("asm_store").get_models())
 TABLES = [model._meta.db_table for model in MODELS]
@@ -58,11 +59,11 @@ def events(using: str) -> models.QuerySet[Event]:
 NEEDS: dict[str, tuple[str, Callable[[str], object]]] = {
     "an append looks for its id": (
         PRIMARY,
-        lambda using: store(using).append_event(make_event(BUSY)),
+        lambda using: store(using).append_events([make_event(BUSY)] * 2),
     ),
     "a batch looks for its ids": (
         PRIMARY,
-        lambda using: store(using).append_events([make_event(BUSY) for _ in range(20)]),
+        lambda using: store(using).append_events([make_event(BUSY) for _ in range(20)] * 2),
     ),
     "a session's first events": (
         "asm_events_session_sequence",
@@ -336,3 +337,19 @@ def test_each_query_uses_its_index_and_sorts_nothing(using: str) -> None:
     used = {name: plan(using, sent(using, query)) for name, (_, query) in NEEDS.items()}
     connections[using].close()  # and the settings with it
     assert used == {name: {index} for name, (index, _) in NEEDS.items()}
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("using", [*map(with_access, ("default", "postgresql"))], indirect=True)
+def test_the_statement_that_counts_looks_for_ids_in_an_index(using: str, count: int) -> None:
+    fill(using)
+    with CaptureQueriesContext(connections[using]) as captured:
+        store(using).append_events([make_event(BUSY) for _ in range(count)])
+    [counted] = [entry["sql"] for entry in captured if "RETURNING last_sequence" in entry["sql"]]
+    if connections[using].vendor == "postgresql":  # which reads the few pages of a small table
+        with connections[using].cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off")
+    steps = [step for step in _PLAN[connections[using].vendor](using, counted) if "event" in step]
+    connections[using].close()  # and the setting with it
+    known = indexes(using, "asm_events")
+    assert {known[step].name for step in steps} == {PRIMARY}

@@ -23,7 +23,7 @@ logger = logging.getLogger("asm_store")
 
 NAME = "asm_store notify"
 # Seconds between two statements; what is committed meanwhile goes together, once a session.
-INTERVAL = 0.005
+INTERVAL = 0.01
 # Seconds without anything to tell, after which the connection is closed: before the five that
 # DROP DATABASE waits for others to go.
 IDLE = 3.0

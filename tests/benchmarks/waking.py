@@ -215,10 +215,13 @@ def _store(way: str) -> Any:
             cursor.execute("SELECT pg_notify('asm_store', %s)", [told])
 
     class InTheTransaction(DatabaseSessionStore):
-        def _store_events(self, *arguments: Any, **options: Any) -> list[Any]:
-            events = super()._store_events(*arguments, **options)
-            tell(events)
-            return events
+        def _append(self, *arguments: Any) -> list[Any]:
+            def body() -> list[Any]:
+                events = self._store_events(*arguments)
+                tell(events)
+                return events
+
+            return self._write(body)
 
     class AfterIt(DatabaseSessionStore):
         def _append(self, *arguments: Any) -> list[Any]:

@@ -113,9 +113,9 @@ class Record(models.Model):
     def copied(self) -> Self:
         """A copy of a stored record whose holder may change it."""
         copy = self._copy()
-        for name, value in copy.__dict__.items():
-            if isinstance(value, dict | list):  # nothing else in a column can be changed
-                copy.__dict__[name] = _copied_json(value)
+        columns = copy.__dict__
+        for name in _json_columns(type(self)):  # nothing else in a column can be changed
+            columns[name] = _copied_json(columns[name])
         copy._state.adding, copy._state.db = self._state.adding, self._state.db
         return copy
 
@@ -177,6 +177,13 @@ def _preparations(kind: type[Record]) -> dict[str, Callable[[Any, Sanitizer], An
         for field in kind._meta.concrete_fields
         if isinstance(field, fields.PreparedField)
     }
+
+
+@cache
+def _json_columns(kind: type[Record]) -> tuple[str, ...]:
+    return tuple(
+        field.attname for field in kind._meta.concrete_fields if isinstance(field, models.JSONField)
+    )
 
 
 def _exported(value: Any) -> Any:

@@ -39,6 +39,19 @@ class EventFilter:
     # Of lines alone: do they have `data` and `metadata`?
     payloads: bool = True
 
+    def page(self, after: int, before: int, limit: int) -> EventFilter:
+        """The same of some numbers; several times as fast as `dataclasses.replace()`."""
+        return EventFilter(
+            self.session_id,
+            self.run_id,
+            self.types,
+            self.since,
+            after,
+            before,
+            limit,
+            self.payloads,
+        )
+
     @property
     def matches_nothing(self) -> bool:
         """Whether no event that may ever be stored is asked for."""

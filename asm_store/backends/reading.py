@@ -227,7 +227,7 @@ class EventReader(ABC):
     ) -> Steps[Event]:
         """The matching events `after` .. `latest`, by their numbers: no page is skipped."""
         while after < latest:
-            next_page = replace(wanted, after=after, before=latest + 1, limit=PAGE)
+            next_page = wanted.page(after, latest + 1, PAGE)
             page = yield self._ask_events(next_page, polling.watch)
             if page:
                 yield from _given(page, polling)

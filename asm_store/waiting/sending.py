@@ -22,8 +22,11 @@ from .hub import payload_of
 logger = logging.getLogger("asm_store")
 
 NAME = "asm_store notify"
-# Seconds between two statements; what is committed meanwhile goes together, once a session.
+# Seconds between two statements; what is committed meanwhile goes together, once a session. They
+# are more in a process that commits so often meanwhile: telling it all would slow it down.
 INTERVAL = 0.01
+BUSY_INTERVAL = 0.02
+BUSY = 3
 # Seconds without anything to tell, after which the connection is closed: before the five that
 # DROP DATABASE waits for others to go.
 IDLE = 3.0
@@ -51,6 +54,8 @@ class Sender:
         # What was sent and is not answered yet.
         self._sent: dict[str, int] = {}
         self._sent_at = 0.0
+        self._interval = INTERVAL
+        self._commits = 0
         # None while the thread uses it.
         self._channel: Channel | None = None
         self._thread: threading.Thread | None = None
@@ -61,6 +66,7 @@ class Sender:
     def put(self, numbers: Mapping[str, int]) -> None:
         """Tell it soon: the latest numbers of sessions, 0 where something else has changed."""
         with self._lock:
+            self._commits += 1
             self._merge(numbers)
             if self._thread is None:
                 self._start()
@@ -87,7 +93,8 @@ class Sender:
             if not channel.has_answered():
                 return False
             # A signal's handler that appends now finds that nothing is left to send.
-            self._sent, self._pending, self._sent_at = self._pending, {}, time.monotonic()
+            self._sent, self._pending = self._pending, {}
+            self._note_sending()
             channel.send(_payloads(self._sent))
         except Exception:  # the thread meets the same, and knows what to do
             self._merge(self._sent)
@@ -95,8 +102,13 @@ class Sender:
             return False
         return True
 
+    def _note_sending(self) -> None:
+        self._sent_at = time.monotonic()
+        self._interval = BUSY_INTERVAL if self._commits >= BUSY else INTERVAL
+        self._commits = 0
+
     def _pause_left(self) -> float:
-        return self._sent_at + INTERVAL - time.monotonic()
+        return self._sent_at + self._interval - time.monotonic()
 
     def flush(self, seconds: float) -> None:
         """Wait until all is told, at most so long."""
@@ -172,7 +184,7 @@ class Sender:
         with self._lock:
             self._channel, self._sent = channel, {}
             if batch:
-                self._sent_at = time.monotonic()
+                self._note_sending()
             if not self._pending:
                 self._has_told.set()
 

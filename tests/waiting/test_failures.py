@@ -175,6 +175,16 @@ def test_the_thread_that_commits_tells_itself(told: str, session: Session) -> No
     assert sender._sent == sender._pending == {}
 
 
+def test_who_commits_often_is_told_of_less_often(told: str, session: Session) -> None:
+    sender = sending.Sender(told)
+    for number, longest in ((sending.BUSY, sending.BUSY_INTERVAL), (1, sending.INTERVAL)):
+        with sender._lock:  # which the thread needs to tell of them
+            for _ in range(number):
+                sender.put({session.pk: 1})
+        sender.flush(SECONDS)
+        assert sender._interval == longest
+
+
 def test_what_is_told_of_one_session_is_told_once() -> None:
     sender = sending.Sender("nobody's")
     sender._merge({"a": 3, "b": 2})

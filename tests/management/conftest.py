@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from django.test import override_settings
+
+from tests.artifacts.places import configured
+from tests.management.maintaining import fill
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +22,20 @@ def dispositions() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def filled(using: str) -> str:
+    fill(using)
+    return using
+
+
+@pytest.fixture
+def filled_default(transactional_db: None) -> None:
+    fill("default")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with override_settings(STORAGES=configured(tmp_path)):
+        yield tmp_path

@@ -6,6 +6,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, cast
 
+from django.db import InterfaceError
+
 from ..models import Event
 from .base import COLUMNS, BaseOperations, Failure
 from .channels import Channel
@@ -144,9 +146,17 @@ class PostgreSQLOperations(BaseOperations):
             return
 
         def copy(sql: str, *_: Any) -> None:
-            with self.connection.wrap_database_errors, cursor.copy(sql) as rows:
-                for event in events:
-                    rows.write_row([*self.row(event).values()])
+            is_sent = False
+            try:
+                with self.connection.wrap_database_errors, cursor.copy(sql) as rows:
+                    for event in events:
+                        rows.write_row([*self.row(event).values()])
+                    is_sent = True
+            except ValueError:
+                if not is_sent:
+                    raise
+                # psycopg takes one answer; a connection that ends behind PgBouncer gives two.
+                raise InterfaceError("the connection has ended in a COPY.") from None
 
         # Django's cursor shows a COPY to nobody; who looks on is to see it as any statement.
         run: Callable[..., None] = copy
@@ -179,6 +189,9 @@ class PostgreSQLOperations(BaseOperations):
         if state in self.busy:
             return Failure.BUSY
         if state in self.gone or (state or "").startswith("08"):
+            return Failure.CONNECTION
+        # The same two answers at the beginning of a COPY.
+        if state is None and "COPY cannot be mixed" in str(cause):
             return Failure.CONNECTION
         # A connection that breaks or is refused has no state; nor has one that the server
         # refuses for good, such as a wrong password.

@@ -114,6 +114,18 @@ def test_two_errors_for_one_statement(
     assert stored(server, session) == [(event.pk, 1)]
 
 
+@only_on("postgresql")
+@pytest.mark.parametrize("cut_at", [b"COPY asm_events", b"in the midst of a COPY"])
+def test_two_errors_for_a_copy(
+    using: str, server: str, proxy: Proxy, session: Session, cut_at: bytes
+) -> None:
+    store = DatabaseSessionStore(server)
+    data = {"content": "in the midst of a COPY"}
+    events = [make_event(session, data=data) for _ in range(3)]
+    once(proxy, cut_at, partial(store.append_events, events), TWO_ERRORS)
+    assert stored(server, session) == [(event.pk, n) for n, event in enumerate(events, 1)]
+
+
 @pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
 def test_commits_are_cut_under_load(
     vendor: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from threading import Barrier
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # How long a process may wait for the others to be ready, in seconds.
 PATIENCE = 120
+
+# When it began, when it ended (of one clock for all processes), and its CPU; in seconds.
+Spans = tuple[float, float, float]
 
 
 class Team:
@@ -47,12 +50,16 @@ class Team:
 
     def append(self, alias: str, *, by_store: bool, runs: Sequence[Run], sizes: Sizes) -> Sample:
         """Append to each of `runs` from a process of its own; all begin together."""
-        tasks = [
-            self._pool.submit(_append, alias, by_store, run.session_id, run.pk, sizes)
-            for run in runs
-        ]
+        calls = [(alias, by_store, run.session_id, run.pk, sizes) for run in runs]
+        return self.together(_append, calls, sizes.each)
+
+    def together(
+        self, work: Callable[..., Spans], calls: Sequence[tuple[Any, ...]], each: int
+    ) -> Sample:
+        """`work`, which does `each` operations, called by a process of its own for each of `calls`."""
+        tasks = [self._pool.submit(work, *arguments) for arguments in calls]
         starts, ends, cpu = zip(*(task.result() for task in tasks), strict=True)
-        return Sample(len(runs) * sizes.each, max(ends) - min(starts), sum(cpu))
+        return Sample(len(calls) * each, max(ends) - min(starts), sum(cpu))
 
 
 # What each process of a team has of its own.
@@ -66,10 +73,16 @@ def _prepare(together: Barrier) -> None:
     django.setup()
 
 
-def _append(
-    alias: str, by_store: bool, session_id: str, run_id: str, sizes: Sizes
-) -> tuple[float, float, float]:
-    """When it began, when it ended (of one clock for all processes), and its CPU; in seconds."""
+def spans(append: Callable[[Any], object], events: Sequence[Any]) -> Spans:
+    """Append them all, once every process of the team is here."""
+    _together.wait(PATIENCE)
+    start, cpu = time.monotonic(), time.process_time()
+    for event in events:
+        append(event)
+    return start, time.monotonic(), time.process_time() - cpu
+
+
+def _append(alias: str, by_store: bool, session_id: str, run_id: str, sizes: Sizes) -> Spans:
     # Not above: they need Django set up, and this module is imported before.
     from asm_store.models import Run
 
@@ -78,11 +91,7 @@ def _append(
     client = _client(alias, by_store)
     run = Run(id=run_id, session_id=session_id)
     events = client.packed(tool_calls(run, sizes.each, sizes))
-    _together.wait(PATIENCE)
-    start, cpu = time.monotonic(), time.process_time()
-    for event in events:
-        client.append(event)
-    return start, time.monotonic(), time.process_time() - cpu
+    return spans(client.append, events)
 
 
 def _client(alias: str, by_store: bool) -> Any:

@@ -13,6 +13,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -83,7 +84,8 @@ def _measured(row: str, names: list[str], sizes: Sizes, rounds: int) -> dict[str
 def _works(
     row: str, names: list[str], sizes: Sizes, stack: ExitStack
 ) -> dict[str, Callable[[], Sample]]:
-    from .team import Team, batches, contents_of, one_by_one, reads
+    from ..team import Team
+    from .works import append_in_process, batches, contents_of, one_by_one, reads
 
     place = _place()
     if row == "sessions":
@@ -92,9 +94,13 @@ def _works(
             peer.make_tables()
             peer.append(peer.new_session(), contents_of(1, sizes)[0])
             peer.close()
-        team = Team(sizes.processes)
-        stack.callback(team.close)
-        return {name: lambda name=name: team.append(name, place, sizes) for name in names}  # type: ignore[misc]
+        team = stack.enter_context(Team(sizes.processes))
+
+        def work(name: str) -> Sample:
+            calls = [(name, place, sizes)] * team.size
+            return team.together(append_in_process, calls, sizes.each)
+
+        return {name: partial(work, name) for name in names}
     works: dict[str, Callable[[], Sample]] = {}
     for name in names:
         peer = kind_of(name)(place)

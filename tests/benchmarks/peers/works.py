@@ -1,65 +1,29 @@
-"""Writers that append at the same time, each a process of its own."""
+"""What is measured of each peer, in a process of a team or in the main one."""
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
-from threading import Barrier
 from typing import Any
-
-import django
 
 from ..measuring import Sample, timed
 from ..plan import Sizes
-from ..team import PATIENCE
+from ..team import Spans, spans
 from .known import kind_of
 from .peer import Contents, Peer, Place
 
-# What each process has of its own.
-_together: Barrier
+# What each process of a team has of its own.
 _peers: dict[str, Peer] = {}
 
-Spans = tuple[float, float, float]
 
-
-class Team:
-    def __init__(self, size: int) -> None:
-        self.size = size
-        context = get_context("spawn")
-        self._pool = ProcessPoolExecutor(
-            size, context, initializer=_prepare, initargs=(context.Barrier(size),)
-        )
-
-    def close(self) -> None:
-        self._pool.shutdown()
-
-    def append(self, name: str, place: Place, sizes: Sizes) -> Sample:
-        """Each to a session of its own; all begin together."""
-        tasks = [self._pool.submit(_append, name, place, sizes) for _ in range(self.size)]
-        starts, ends, cpu = zip(*(task.result() for task in tasks), strict=True)
-        return Sample(self.size * sizes.each, max(ends) - min(starts), sum(cpu))
-
-
-def _prepare(together: Barrier) -> None:
-    global _together  # noqa: PLW0603
-    _together = together
-    django.setup()
-
-
-def _append(name: str, place: Place, sizes: Sizes) -> Spans:
+def append_in_process(name: str, place: Place, sizes: Sizes) -> Spans:
+    """To a session of its own, together with the others of a team."""
     if name not in _peers:
         _peers[name] = kind_of(name)(place)
     peer = _peers[name]
     session, contents = peer.new_session(), contents_of(sizes.each, sizes)
     peer.append(session, contents[0])
-    _together.wait(PATIENCE)
-    start, cpu = time.monotonic(), time.process_time()
-    for each in contents:
-        peer.append(session, each)
-    return start, time.monotonic(), time.process_time() - cpu
+    return spans(partial(peer.append, session), contents)
 
 
 def contents_of(count: int, sizes: Sizes) -> list[Contents]:

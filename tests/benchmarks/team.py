@@ -56,7 +56,7 @@ class Team:
     def together(
         self, work: Callable[..., Spans], calls: Sequence[tuple[Any, ...]], each: int
     ) -> Sample:
-        """`work`, which does `each` operations, called by a process of its own for each of `calls`."""
+        """Call `work`, which does `each` operations, with each of `calls`, in as many processes."""
         tasks = [self._pool.submit(work, *arguments) for arguments in calls]
         starts, ends, cpu = zip(*(task.result() for task in tasks), strict=True)
         return Sample(len(calls) * each, max(ends) - min(starts), sum(cpu))

@@ -110,10 +110,14 @@ class TestLostConnections:
         assert len(answers) == 2
         assert stored(server, session) == [(event.pk, 1)]
 
-    def test_of_a_flush(self, server: str, session: Session) -> None:
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    @pytest.mark.parametrize("verb", [("WITH", "INSERT"), INSERT])
+    def test_of_a_flush(
+        self, server: str, session: Session, verb: tuple[str, ...], after: bool
+    ) -> None:
         run = make_run(session)
         event = make_event(session, run_id=run.pk)
-        with killed_at(server, (*INSERT, "WITH"), "asm_events") as sent:
+        with killed_at(server, verb, "asm_events", after=after) as sent:
             DatabaseSessionStore(server).flush(session, run, [event])
 
         assert len(sent) == 2

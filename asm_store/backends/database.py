@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import connections
 from django.db.models import Max, OuterRef, Subquery
-from django.dispatch import Signal
 from django.utils import timezone
 
 from .. import contents, signals
-from ..db import BaseOperations, get_operations
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..marks import mark, mark_saved, mark_sessions
-from ..models import Artifact, Event, Record, Run, Session, SessionSequence
-from ..querysets import EventQuerySet, RunQuerySet, SessionQuerySet
-from ..records import columns_of, copied
-from ..waiting import Watch, hub_of, tell
-from . import lines, transactions
+from ..models import Artifact, Event, Run, Session, SessionSequence
+from ..querysets import EventQuerySet
+from ..records import columns_of
+from . import lines
 from .appending import Stored, plan_append
 from .arguments import EventFilter
 from .base import BaseSessionStore, Change, run_not_found
 from .reading import Progress, session_not_found
+from .tables import Tables
 
 T = TypeVar("T")
-RecordType = TypeVar("RecordType", bound=Record)
 
 # Locks are always taken in this order, so that no two writes wait for each other: counters by
 # session id, then the parent, then sessions by id, then runs and events.
 
 
-class DatabaseSessionStore(BaseSessionStore):
+class _NotThatSimple(Exception):
+    """What a short way has begun is to be done the long way."""
+
+
+class DatabaseSessionStore(Tables, BaseSessionStore):
     """Keeps sessions in the database of the alias `using`; writes join the caller's `atomic()`.
 
     Outside such a block a write has a transaction of its own, which is tried again while the
@@ -102,14 +104,6 @@ class DatabaseSessionStore(BaseSessionStore):
         if last:
             self._counters([session_id]).update(last_sequence=last)
 
-    def _lock_counters(self, session_ids: Iterable[str]) -> dict[str, int]:
-        """The latest numbers of the sessions that have a counter, locked in the order of ids."""
-        latest: dict[str, int] = {}
-        for some in self._operations.slices(sorted(session_ids)):
-            counters = SessionSequence.objects.using(self.using).locked(some)
-            latest.update(counters.values_list("session_id", "last_sequence"))
-        return latest
-
     def _get_session(self, session_id: str) -> Session:
         session = self._read(self._sessions().filter(id=session_id).first)
         if session is None:
@@ -161,9 +155,9 @@ class DatabaseSessionStore(BaseSessionStore):
             self._discard_contents_of(session_id)
             mark_sessions(self.using, [session_id], locking=True)
             for rows in (self._events(), self._runs(), Artifact.objects.using(self.using)):
-                _delete_rows(rows.filter(session_id=session_id))
-            _delete_rows(self._counters([session_id]))
-            _delete_rows(self._sessions().filter(id=session_id))
+                self._delete_rows(rows.filter(session_id=session_id))
+            self._delete_rows(self._counters([session_id]))
+            self._delete_rows(self._sessions().filter(id=session_id))
             self._after_commit(signals.session_deleted, {session_id: 0}, session_id=session_id)
 
         self._write(body)
@@ -302,10 +296,6 @@ class DatabaseSessionStore(BaseSessionStore):
             found.update(self._by_id(runs.select_for_update(), missing))
         return found
 
-    def _by_id(self, rows: models.QuerySet[Any], ids: Iterable[Any]) -> Iterator[Any]:
-        for some in self._operations.slices(sorted(ids)):
-            yield from rows.filter(id__in=some)
-
     def _flush(
         self, session: Session, run: Run, events: list[Event], *, keep_cost: bool
     ) -> list[Event]:
@@ -314,7 +304,34 @@ class DatabaseSessionStore(BaseSessionStore):
             self._store_run(run, deleted_at, keep_cost=keep_cost, locking=locking)
             return self._store_events(events, None, locking=locking) if events else []
 
+        together = partial(self._store_together, session, run, events, keep_cost=keep_cost)
+        if self._is_together(session, events):
+            with suppress(_NotThatSimple):  # what was done is taken back
+                return self._write(together, partial(body, locking=True))
         return self._write(body, partial(body, locking=True))
+
+    def _is_together(self, session: Session, events: list[Event]) -> bool:
+        """Whether one statement may do all of a flush but the events' rows."""
+        return (
+            self._operations.saves_together
+            and not self._is_in_block()
+            and session.parent_session_id is None
+            and session.deleted_at is None
+            and 0 < len(events) == len({event.id for event in events})
+        )
+
+    def _store_together(
+        self, session: Session, run: Run, events: list[Event], *, keep_cost: bool
+    ) -> list[Event]:
+        session = session.copied()  # a retry starts from what the caller gave
+        is_new = self._operations.save_all(session, run, events, keep_cost=keep_cost)
+        if is_new is None:
+            raise _NotThatSimple
+        mark(self.using, {run.started_at, *([session.created_at] if is_new else [])})
+        session, run = self._as_stored(session), self._as_stored(run)
+        self._after_commit(signals.session_saved, {session.id: 0}, session=session)
+        self._after_commit(signals.run_saved, {}, run=run)
+        return self._appended(events, events[:], {session.id: events[-1].sequence_number})
 
     def _get_events(self, wanted: EventFilter) -> list[Event]:
         return self._read(partial(list, self._wanted(wanted)))
@@ -358,74 +375,3 @@ class DatabaseSessionStore(BaseSessionStore):
         if session is None or run is None:
             raise run_not_found(run_id)  # deleted while this waited
         return session, run
-
-    # The database
-
-    def _watch(self, session_id: str) -> Watch:
-        return Watch(session_id, hub_of(self.using))
-
-    def _is_in_block(self) -> bool:
-        return transactions.is_joined(self.using)
-
-    @property
-    def _operations(self) -> BaseOperations:
-        return get_operations(self.using)
-
-    def _sessions(self) -> SessionQuerySet:
-        return Session.objects.using(self.using)
-
-    def _counters(self, session_ids: Iterable[str]) -> models.QuerySet[SessionSequence]:
-        return SessionSequence.objects.using(self.using).filter(session_id__in=session_ids)
-
-    def _runs(self) -> RunQuerySet:
-        return Run.objects.using(self.using)
-
-    def _events(self) -> EventQuerySet:
-        return Event.objects.using(self.using)
-
-    def _read(self, body: Callable[[], T]) -> T:
-        return transactions.read(self.using, body)
-
-    def _write(
-        self,
-        body: Callable[[], T],
-        after_collision: Callable[[], T] | None = None,
-        alone: Callable[[], T | None] | None = None,
-    ) -> T:
-        return transactions.write(self.using, body, after_collision, alone)
-
-    def _lock_session(self, session_id: str) -> tuple[Any, ...]:
-        """`(deleted_at,)` of a session that stays as it is until the transaction ends."""
-        rows = self._operations.lock_shared(self._sessions().filter(id=session_id), "deleted_at")
-        if not rows:
-            raise session_not_found(session_id)
-        return rows[0]
-
-    def _insert(self, record: Session | Run) -> None:
-        # Not save(): it would send Django's signals, and look for the row once more. A row that
-        # another writer has stored meanwhile is an IntegrityError, and `_write` begins anew.
-        manager: models.Manager[Any] = type(record)._base_manager
-        manager.using(self.using).bulk_create([record])
-
-    def _as_stored(self, record: RecordType) -> RecordType:
-        record._state.adding, record._state.db = False, self.using
-        record.__dict__.pop("json_texts", None)
-        return record
-
-    def _after_commit(self, signal: Signal, numbers: Mapping[str, int], **arguments: Any) -> None:
-        if connections[self.using].savepoint_ids:
-            # In the caller's block there is time to change the record before it is told of.
-            arguments = {name: copied(value) for name, value in arguments.items()}
-
-        def send() -> None:
-            try:
-                tell(self.using, numbers)
-            finally:  # a setting that cannot be read keeps no receiver from hearing of it
-                signal.send_robust(sender=type(self), store=self, **arguments)
-
-        transaction.on_commit(send, using=self.using, robust=True)
-
-
-def _delete_rows(rows: models.QuerySet[Any]) -> None:
-    # Not delete(): Django would first load the rows that refer to these, which go as well.
-    rows._raw_delete(rows.db)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
@@ -12,11 +12,29 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from ..fields import PayloadField
-from ..models import Event, SessionSequence
+from ..models import Event, Record, Run, Session, SessionSequence
 from .channels import Channel
 
-# An event's columns, and whether each is JSON.
-COLUMNS = {field.attname: isinstance(field, PayloadField) for field in Event._meta.concrete_fields}
+
+def stored_columns(kind: type[Record]) -> dict[str, bool]:
+    """The columns that are written, and whether each is JSON."""
+    fields = kind._meta.concrete_fields
+    return {
+        field.attname: isinstance(field, PayloadField) for field in fields if not field.generated
+    }
+
+
+# An event's.
+COLUMNS = stored_columns(Event)
+
+
+def texts(record: Record, columns: Mapping[str, bool]) -> dict[str, Any]:
+    """The columns of a prepared record, with text for JSON."""
+    values = record.__dict__
+    return {
+        name: record.json_text(name) if is_json and values[name] is not None else values[name]
+        for name, is_json in columns.items()
+    }
 
 
 class Failure(enum.Enum):
@@ -41,6 +59,8 @@ class BaseOperations:
     count: str | None = None
     # Is `append()` of one event one statement, which needs no transaction around it?
     appends_alone: ClassVar[bool] = False
+    # Is there a `save_all()`?
+    saves_together: ClassVar[bool] = False
     # Can it wake those who wait for what others commit? `open_channel()` then gives a connection.
     supports_notifications: bool = False
     # One statement holds at most so many parameters, rows, and bytes of JSON.
@@ -91,10 +111,21 @@ class BaseOperations:
         if self.count is None:
             return False
         asked = self._asked(events, expected_sequence)
-        if not self._numbered(events, self.count, asked):
+        if self._numbered(events, self.count, asked) is None:
             return False
         self.insert_events(events)
         return True
+
+    def save_all(
+        self, session: Session, run: Run, events: Sequence[Event], *, keep_cost: bool
+    ) -> bool | None:
+        """Store a session without parent, its run, and events as `append()` takes them, prepared
+        ones, in a transaction. The run has the stored cost then.
+
+        Whether the session is new. None when it is not that simple: the caller takes back what was
+        done, and stores one after the other.
+        """
+        raise NotImplementedError
 
     def _asked(self, events: Sequence[Event], expected_sequence: int | None) -> dict[str, Any]:
         """What `count` is given."""
@@ -108,16 +139,20 @@ class BaseOperations:
             "now": self.connection.ops.adapt_datetimefield_value(timezone.now()),
         }
 
-    def _numbered(self, events: Sequence[Event], sql: str, given: dict[str, Any]) -> bool:
-        """Whether a statement that counts has given the events numbers."""
+    def _numbered(
+        self, events: Sequence[Event], sql: str, given: dict[str, Any]
+    ) -> tuple[Any, ...] | None:
+        """The row of a statement that counts, which begins with the number of the last event: they
+        have theirs then. None: it has found that they may not be stored.
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(sql, given)
-            row = cursor.fetchone()
-        if row is None:
-            return False
-        for number, event in enumerate(events, row[0] - len(events) + 1):
-            event.sequence_number = number
-        return True
+            # The driver's: Django's makes a function anew to fetch what is here already.
+            row: tuple[Any, ...] | None = cursor.cursor.fetchone()
+        if row is not None:
+            for number, event in enumerate(events, row[0] - len(events) + 1):
+                event.sequence_number = number
+        return row
 
     def listed(self, ids: list[str]) -> Any:
         """Ids as one parameter, such as this database takes."""
@@ -126,10 +161,7 @@ class BaseOperations:
     def row(self, event: Event) -> dict[str, Any]:
         """A prepared event's columns as this driver takes them; JSON as text."""
         columns = event.__dict__
-        row = {
-            name: event.json_text(name) if is_json else columns[name]
-            for name, is_json in COLUMNS.items()
-        }
+        row = texts(event, COLUMNS)
         row["timestamp"] = self.connection.ops.adapt_datetimefield_value(columns["timestamp"])
         return row
 

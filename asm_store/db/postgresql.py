@@ -7,73 +7,19 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError
+from django.utils import timezone
 
-from ..models import Event
-from .base import COLUMNS, BaseOperations, Failure
+from ..models import Event, Run, Session
+from .base import COLUMNS, BaseOperations, Failure, texts
 from .channels import Channel
-
-# `alive` asks for what the counter's row has given: the session is locked after it, as everywhere,
-# and seen as it is by then. The counter is locked before it is moved, since that could not be
-# taken back.
-LOCKED = """WITH counter AS (
-        SELECT session_id, last_sequence + %(events)s AS latest FROM asm_session_sequences
-        WHERE session_id = %(session_id)s AND last_sequence <= 9223372036854775807 - %(events)s
-        AND last_sequence = coalesce(%(expected)s::bigint, last_sequence)
-        FOR UPDATE
-    ), alive AS (
-        SELECT id FROM asm_sessions
-        WHERE id = (SELECT session_id FROM counter) AND deleted_at IS NULL
-        {share_lock}
-    )"""
-# Joined, and not `= ANY()`: that may become a look through the whole table for each id.
-STORABLE = """NOT EXISTS (
-            SELECT FROM unnest(%(ids)s::varchar[]) given (id) JOIN asm_events USING (id)
-        )
-        AND cardinality(%(runs)s::varchar[]) = (
-            SELECT count(*) FROM asm_runs
-            WHERE id = ANY(%(runs)s::varchar[]) AND session_id = %(session_id)s
-        )"""
-COUNT = """{locked}
-    UPDATE asm_session_sequences moved SET last_sequence = latest, updated_at = %(now)s
-    FROM counter CROSS JOIN alive
-    WHERE moved.session_id = counter.session_id AND {storable}
-    RETURNING last_sequence
-"""
-APPEND = """{locked}, stored AS (
-        INSERT INTO asm_events ({names}) SELECT {values} FROM counter CROSS JOIN alive
-        WHERE {storable}
-        RETURNING session_id, sequence_number
-    )
-    UPDATE asm_session_sequences moved
-    SET last_sequence = sequence_number, updated_at = %(now)s
-    FROM stored WHERE moved.session_id = stored.session_id
-    RETURNING last_sequence
-"""
-NAMES = ", ".join(COLUMNS)
-VALUES = ", ".join("latest" if name == "sequence_number" else f"%({name})s" for name in COLUMNS)
-# A text of `jsonb` has no line breaks.
-JSON_TEXTS = {
-    "timestamp": (
-        """'"' || to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '+00:00"'"""
-    ),
-    **dict.fromkeys(("data", "metadata", "sequence_number", "schema_version"), "{0}::text"),
-}
-MEMBERS = {
-    name: f"""'"{name}":' || """
-    + JSON_TEXTS.get(name, "coalesce(to_json({0})::text, 'null')").format(f"asm_events.{name}")
-    for name in COLUMNS
-}
-COPY = f"COPY asm_events ({NAMES}) FROM STDIN"
+from .statements import APPEND, COPY, COUNT, MEMBERS, OF_RUN, OF_SESSION, SAVE
 
 
 class PostgreSQLOperations(BaseOperations):
     appends_alone = True
+    saves_together = True
     share_lock = "FOR SHARE"
-    _locked: ClassVar = LOCKED.format(share_lock=share_lock)
-    count = COUNT.format(locked=_locked, storable=STORABLE)
-    append_one: ClassVar = APPEND.format(
-        locked=_locked, storable=STORABLE, names=NAMES, values=VALUES
-    )
+    count = COUNT
     max_parameters = 10_000
     max_rows = 5_000
 
@@ -132,8 +78,23 @@ class PostgreSQLOperations(BaseOperations):
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
         if len(events) > 1:
             return super().append(events, expected_sequence)
-        given = {**self._asked(events, expected_sequence), **self.row(events[0])}
-        return self._numbered(events, self.append_one, given)
+        given = self.row(events[0])
+        given["events"], given["expected"], given["now"] = 1, expected_sequence, timezone.now()
+        return self._numbered(events, APPEND, given) is not None
+
+    def save_all(
+        self, session: Session, run: Run, events: Sequence[Event], *, keep_cost: bool
+    ) -> bool | None:
+        given = self._asked(events, None)
+        for kind, record, columns in ("session", session, OF_SESSION), ("run", run, OF_RUN):
+            for name, value in texts(record, columns).items():
+                given[f"{kind}_{name}"] = value
+        row = self._numbered(events, SAVE, {**given, "keep_cost": keep_cost})
+        if row is None:
+            return None
+        _latest, is_new, run.cost_usd = row
+        self.insert_events(events)
+        return bool(is_new)
 
     def event_json(self, *, payloads: bool) -> str:
         members = (sql for name, sql in MEMBERS.items() if payloads or not COLUMNS[name])

@@ -1,0 +1,110 @@
+"""PostgreSQL's statements that store and write out events, and what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..models import Run, Session
+from .base import COLUMNS, stored_columns
+
+MOST = 2**63 - 1
+NAMES = ", ".join(COLUMNS)
+VALUES = ", ".join("latest" if name == "sequence_number" else f"%({name})s" for name in COLUMNS)
+# `alive` asks for what the counter's row has given: the session is locked after it, as everywhere,
+# and seen as it is by then. The counter is locked before it is moved, since that could not be
+# taken back.
+LOCKED = f"""WITH counter AS (
+        SELECT session_id, last_sequence + %(events)s AS latest FROM asm_session_sequences
+        WHERE session_id = %(session_id)s AND last_sequence <= {MOST} - %(events)s
+        AND last_sequence = coalesce(%(expected)s::bigint, last_sequence)
+        FOR UPDATE
+    ), alive AS (
+        SELECT id FROM asm_sessions
+        WHERE id = (SELECT session_id FROM counter) AND deleted_at IS NULL
+        FOR SHARE
+    )"""
+# Of one event: arrays cost the client a third of all that an append does.
+STORABLE = """NOT EXISTS (SELECT FROM asm_events WHERE id = %(id)s::varchar)
+        AND (%(run_id)s::varchar IS NULL OR EXISTS (
+            SELECT FROM asm_runs WHERE id = %(run_id)s::varchar AND session_id = %(session_id)s
+        ))"""
+# Joined, and not `= ANY()`: that may become a look through the whole table for each id.
+ALL_NEW = """NOT EXISTS (
+            SELECT FROM unnest(%(ids)s::varchar[]) given (id) JOIN asm_events USING (id)
+        )"""
+ALL_STORABLE = f"""{ALL_NEW}
+        AND cardinality(%(runs)s::varchar[]) = (
+            SELECT count(*) FROM asm_runs
+            WHERE id = ANY(%(runs)s::varchar[]) AND session_id = %(session_id)s
+        )"""
+COUNT = f"""{LOCKED}
+    UPDATE asm_session_sequences moved SET last_sequence = latest, updated_at = %(now)s
+    FROM counter CROSS JOIN alive
+    WHERE moved.session_id = counter.session_id AND {ALL_STORABLE}
+    RETURNING last_sequence
+"""
+APPEND = f"""{LOCKED}, stored AS (
+        INSERT INTO asm_events ({NAMES}) SELECT {VALUES} FROM counter CROSS JOIN alive
+        WHERE {STORABLE}
+        RETURNING session_id, sequence_number
+    )
+    UPDATE asm_session_sequences moved
+    SET last_sequence = sequence_number, updated_at = %(now)s
+    FROM stored WHERE moved.session_id = stored.session_id
+    RETURNING last_sequence
+"""
+# A text of `jsonb` has no line breaks.
+JSON_TEXTS = {
+    "timestamp": (
+        """'"' || to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '+00:00"'"""
+    ),
+    **dict.fromkeys(("data", "metadata", "sequence_number", "schema_version"), "{0}::text"),
+}
+MEMBERS = {
+    name: f"""'"{name}":' || """
+    + JSON_TEXTS.get(name, "coalesce(to_json({0})::text, 'null')").format(f"asm_events.{name}")
+    for name in COLUMNS
+}
+COPY = f"COPY asm_events ({NAMES}) FROM STDIN"
+
+OF_SESSION, OF_RUN = stored_columns(Session), stored_columns(Run)
+
+
+def _given(kind: str, names: Iterable[str]) -> str:
+    return ", ".join(f"%({kind}_{name})s" for name in names)
+
+
+def _renewed(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in names if name != "id")
+
+
+# Each of them asks for what the one before has given: so the locks are taken in the order in which
+# all writers take them. What may have to be marked, healed, or refused gives no row.
+SAVE = f"""WITH counter AS (
+        INSERT INTO asm_session_sequences AS kept (session_id, last_sequence, updated_at)
+        VALUES (%(session_id)s, %(events)s, %(now)s)
+        ON CONFLICT (session_id) DO UPDATE
+        SET last_sequence = kept.last_sequence + %(events)s, updated_at = %(now)s
+        WHERE kept.last_sequence <= {MOST} - %(events)s
+        RETURNING last_sequence
+    ), saved AS (
+        INSERT INTO asm_sessions AS kept ({", ".join(OF_SESSION)})
+        SELECT {_given("session", OF_SESSION)} FROM counter
+        ON CONFLICT (id) DO UPDATE SET {_renewed(OF_SESSION)}
+        WHERE kept.deleted_at IS NULL AND kept.agent_id = excluded.agent_id
+        AND kept.created_at = excluded.created_at
+        RETURNING xmax = 0 AS is_new
+    ), run AS (
+        INSERT INTO asm_runs AS kept ({", ".join(OF_RUN)})
+        SELECT {_given("run", OF_RUN)} FROM saved
+        ON CONFLICT (id) DO UPDATE SET {_renewed(name for name in OF_RUN if name != "cost_usd")},
+        cost_usd = CASE WHEN %(keep_cost)s THEN coalesce(kept.cost_usd, excluded.cost_usd)
+            ELSE excluded.cost_usd END
+        WHERE kept.session_id = excluded.session_id AND kept.started_at = excluded.started_at
+        RETURNING cost_usd
+    )
+    SELECT last_sequence, is_new, cost_usd FROM counter CROSS JOIN saved CROSS JOIN run
+    WHERE CASE WHEN last_sequence > %(events)s THEN NOT is_new
+        ELSE NOT EXISTS (SELECT FROM asm_events WHERE session_id = %(session_id)s) END
+    AND {ALL_NEW}
+"""

@@ -16,9 +16,8 @@ from .. import contents, signals
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..marks import mark, mark_saved, mark_sessions
 from ..models import Artifact, Event, Run, Session, SessionSequence
-from ..querysets import EventQuerySet
 from ..records import columns_of
-from . import lines
+from . import lines, selecting
 from .appending import Stored, plan_append
 from .arguments import EventFilter
 from .base import BaseSessionStore, Change, run_not_found
@@ -334,10 +333,11 @@ class DatabaseSessionStore(Tables, BaseSessionStore):
         return self._appended(events, events[:], {session.id: events[-1].sequence_number})
 
     def _get_events(self, wanted: EventFilter) -> list[Event]:
-        return self._read(partial(list, self._wanted(wanted)))
+        return self._read(lambda: list(selecting.events(self.using, wanted)))
 
     def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
-        return self._read(partial(lines.of, self._wanted(wanted), payloads=wanted.payloads))
+        events = selecting.matching(self._events(), wanted)
+        return self._read(partial(lines.of, events, payloads=wanted.payloads))
 
     def _get_progress(self, session_id: str) -> Progress | None:
         # One statement: what a flush commits together is seen together.
@@ -346,20 +346,6 @@ class DatabaseSessionStore(Tables, BaseSessionStore):
         session = self._sessions().filter(id=session_id)
         row = self._read(session.values_list(latest, "status", "deleted_at").first)
         return row and Progress.of(*row)
-
-    def _wanted(self, wanted: EventFilter) -> EventQuerySet:
-        events = self._events().of_session(wanted.session_id)
-        if wanted.run_id is not None:
-            events = events.filter(run_id=wanted.run_id)
-        if wanted.types is not None:
-            events = events.of_types(wanted.types)
-        if wanted.since is not None:
-            events = events.later_than(wanted.since)
-        if wanted.after is not None:
-            events = events.filter(sequence_number__gt=wanted.after)
-        if wanted.before is not None:
-            events = events.filter(sequence_number__lt=wanted.before)
-        return events[: wanted.limit]
 
     def _get_latest_sequence(self, session_id: str) -> int:
         return self._read(lambda: self._operations.latest_sequence(session_id))

@@ -1,4 +1,4 @@
-"""Which hours have other runs or sessions than when they may have been added up."""
+"""Until when hours are added up, and which have other runs or sessions than they had then."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from .expressions import OneOf
-from .models import Run, Session, UsageMark
+from .models import Run, Session, UsageMark, UsageProgress
 
 HOUR = timedelta(hours=1)
 # Of younger hours no sums are made, so that what is written in them needs no mark. What lies
 # between is the time that a writer's transaction may take, and that clocks may differ.
 CLOSED_AFTER = HOUR
 SUMMED_AFTER = 3 * HOUR
+# Another name than that of earlier builds, which added up hours and not their sessions.
+PROGRESS = "hours and sessions"
 
 
 def hour_of(moment: datetime) -> datetime:
     """When the hour of UTC began that it belongs to."""
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def progress(using: str) -> QuerySet[UsageProgress]:
+    """The row that says until when hours, and the sessions with runs in them, are added up."""
+    return UsageProgress._base_manager.using(using).filter(pk=PROGRESS)
 
 
 def mark(using: str, moments: Iterable[datetime]) -> None:

@@ -324,6 +324,44 @@ class UsageSum(models.Model):
         return f"{self.begin:%Y-%m-%d %H:%M}: {self.agent_id}, {self.provider} {self.model}"
 
 
+class SessionSum(models.Model):
+    """What all runs of a session added up to at `summed_at`.
+
+    Made in the transaction that adds up an hour in which one of them started: of runs in hours
+    whose sums hold, it has each as it is now. So it can be more than those add up to, not less.
+    """
+
+    session_id = fields.IdField(primary_key=True)
+    summed_at = fields.TimestampField()
+    first_started_at = fields.TimestampField()
+    last_started_at = fields.TimestampField()
+    last_ended_at = fields.TimestampField(null=True)
+    run_count = fields.CountField(default=0)
+    error_count = fields.CountField(default=0)
+    total_tokens = models.FloatField(default=0.0)
+    cost_usd = models.FloatField(null=True)
+    duration = models.DurationField(null=True)
+
+    class Meta:
+        db_table = "asm_session_sums"
+        default_permissions = ()
+        # In the order of an answer; a period is looked for without the rows.
+        indexes: ClassVar = [
+            models.Index(
+                fields=["-cost_usd", "session_id", "first_started_at", "last_started_at"],
+                name="asm_session_sums_cost",
+            ),
+            models.Index(
+                fields=["-duration", "session_id", "first_started_at", "last_started_at"],
+                name="asm_session_sums_duration",
+            ),
+            models.Index(fields=["first_started_at"], name="asm_session_sums_first"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.session_id}: {self.run_count}"
+
+
 class UsageMark(models.Model):
     """An hour of which something was written late: its sums hold no longer.
 
@@ -344,7 +382,7 @@ class UsageMark(models.Model):
 
 
 class UsageProgress(models.Model):
-    """The one row that says until when hours have sums; who adds up locks it."""
+    """The row that says until when hours have sums; who adds up locks it."""
 
     name = fields.TextField(max_length=255, primary_key=True)
     until = fields.TimestampField(null=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -142,6 +142,20 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "cost_usd": 0.25,
         },
     ],
+    "SessionSum": [
+        {
+            "session_id": "ses_child",
+            "summed_at": datetime(2025, 1, 2, 6, tzinfo=UTC),
+            "first_started_at": datetime(2025, 1, 2, 3, tzinfo=UTC),
+            "last_started_at": datetime(2025, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+            "last_ended_at": None,
+            "run_count": 2,
+            "error_count": 1,
+            "total_tokens": 1e100,
+            "cost_usd": 0.25,
+            "duration": timedelta(days=3, microseconds=1),
+        },
+    ],
     "UsageMark": [{"id": 1, "begin": datetime(2025, 1, 2, 3, tzinfo=UTC)}],
     "UsageProgress": [{"name": "hours", "until": datetime(2025, 1, 2, 4, tzinfo=UTC)}],
 }
@@ -240,6 +254,7 @@ def test_backwards_to_nothing_and_forwards_again(using: str, migrate: Migrate) -
         "asm_events",
         "asm_runs",
         "asm_session_sequences",
+        "asm_session_sums",
         "asm_sessions",
         "asm_usage_marks",
         "asm_usage_progress",

@@ -233,8 +233,8 @@ class TestVocabularies:
     def test_the_tables(self) -> None:
         models = apps.get_app_config("asm_store").get_models()
         assert sorted(model._meta.db_table for model in models) == [
-            "asm_artifacts", "asm_events", "asm_runs", "asm_session_sequences", "asm_sessions",
-            "asm_usage_marks", "asm_usage_progress", "asm_usage_sums",
+            "asm_artifacts", "asm_events", "asm_runs", "asm_session_sequences", "asm_session_sums",
+            "asm_sessions", "asm_usage_marks", "asm_usage_progress", "asm_usage_sums",
         ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from .places import database
 DAYS = 1  # until somebody asks for more
 # What looks at each run is shown for so many: what it costs grows with them.
 MOST_RUNS = 30_000
-MOST_MODELS = 50
+MOST_MODELS, TOP = 50, 10
 EARLIEST, LATEST = date(1970, 1, 1), date(9998, 12, 31)
 # Intervals of a chart: a bar of more could not be seen.
 MOST_INTERVALS = 400
@@ -119,7 +119,10 @@ def context_of(request: HttpRequest) -> dict[str, Any]:
     """What the template shows: about a dozen statements, whatever the period."""
     form, period = period_of(request)
     filters = period.filters
-    overview = queries.get_overview(step=period.step, most_runs=MOST_RUNS, **filters)
+    overview = queries.get_overview(
+        step=period.step, most_runs=MOST_RUNS, top_sessions=TOP, **filters
+    )
+    is_sampled = overview.run_count > MOST_RUNS
     trend = list(_filled(overview.intervals, period))
     by_runs = sorted(overview.entries, key=lambda entry: -entry.run_count)
     return {
@@ -128,27 +131,28 @@ def context_of(request: HttpRequest) -> dict[str, Any]:
         "shortcuts": _shortcuts(),
         "overview": overview,
         "agents": overview.agents,
+        "expensive": overview.expensive,
+        "slowest": overview.slowest,
         "figures": _figures(overview, trend),
         "charts": list(_charts(trend, period.step, has_sessions=overview.has_sessions)),
         "entries": by_runs[:MOST_MODELS],
         "hidden_models": len(by_runs[MOST_MODELS:]),
         "is_live": overview.live_runs > MOST_RUNS,
         "failures": queries.get_latest_failures(**filters),
-        "is_sampled": overview.run_count > MOST_RUNS,
-        **_by_run(filters, is_sampled=overview.run_count > MOST_RUNS),
+        "is_sampled": is_sampled,
+        "durations": _durations(period, overview, is_sampled=is_sampled),
         "most_runs": grouped(MOST_RUNS),
     }
 
 
-def _by_run(filters: dict[str, Any], *, is_sampled: bool) -> dict[str, Any]:
-    """What is asked of each run, or of some of them."""
-    if is_sampled:
-        return {"durations": estimate_run_durations(**filters)}
-    return {
-        "durations": queries.get_run_durations(**filters),
-        "expensive": queries.get_top_sessions(order_by="cost_desc", **filters),
-        "slowest": queries.get_top_sessions(order_by="duration_desc", **filters),
-    }
+def _durations(
+    period: Period, overview: queries.Overview, *, is_sampled: bool
+) -> queries.RunDurations:
+    """Asked of each run, or of some of them."""
+    if not is_sampled:
+        return queries.get_run_durations(**period.filters)
+    is_every = period.agent_id is None and period.provider is None
+    return estimate_run_durations(**period.filters, count=overview.run_count if is_every else None)
 
 
 def _shortcuts() -> list[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from .. import contents, signals
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..marks import mark, mark_saved, mark_sessions
-from ..models import Artifact, Event, Run, Session, SessionSequence
+from ..models import Artifact, Event, Run, Session, SessionSequence, SessionSum
 from ..records import columns_of
 from . import lines, selecting
 from .appending import Stored, plan_append
@@ -153,7 +153,8 @@ class DatabaseSessionStore(Tables, BaseSessionStore):
             self._sessions().filter(parent_session_id=session_id).update(parent_session_id=None)
             self._discard_contents_of(session_id)
             mark_sessions(self.using, [session_id], locking=True)
-            for rows in (self._events(), self._runs(), Artifact.objects.using(self.using)):
+            for kind in (Event, Run, Artifact, SessionSum):
+                rows = kind._base_manager.using(self.using)
                 self._delete_rows(rows.filter(session_id=session_id))
             self._delete_rows(self._counters([session_id]))
             self._delete_rows(self._sessions().filter(id=session_id))

@@ -11,7 +11,7 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from .. import contents
 from ..expressions import OneOf
 from ..marks import mark_runs
-from ..models import Artifact, Event, Run, Session, SessionSequence
+from ..models import Artifact, Event, Run, Session, SessionSequence, SessionSum
 from ..queries.paging import Order, pages
 from .archive import EventLines
 from .work import Work
@@ -96,4 +96,5 @@ def _clear_piece(
     if removed := remove(runs.filter(OneOf("pk", run_ids))):
         return {Run: removed}, True
     artifacts = discard_artifacts(work.using, Q(session_id=session_id))
+    remove(SessionSum._base_manager.using(work.using).filter(pk=session_id))
     return {Artifact: artifacts, SessionSequence: remove(counters.filter(pk=session_id))}, False

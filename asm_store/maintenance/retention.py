@@ -18,7 +18,7 @@ from ..backends.database import DatabaseSessionStore
 from ..contents import ContentError
 from ..expressions import OneOf
 from ..marks import mark_sessions
-from ..models import Event, Run, Session, SessionSequence
+from ..models import Event, Run, Session, SessionSequence, SessionSum
 from ..queries.paging import Order, pages
 from ..waiting import tell
 from .archive import Fingerprint, fingerprints
@@ -182,7 +182,7 @@ def _remove(
 def _remove_contents(work: Work, ids: list[str]) -> None:
     of_these = OneOf("session_id", ids)
     discard_artifacts(work.using, of_these)
-    for kind in (Event, Run, SessionSequence):
+    for kind in (Event, Run, SessionSequence, SessionSum):
         remove(kind._base_manager.using(work.using).filter(of_these))
 
 

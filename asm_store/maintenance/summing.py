@@ -1,18 +1,20 @@
-"""Adds up the runs and sessions of each hour, for what is asked of long periods."""
+"""Adds up the runs and sessions of each hour, and their sessions, for what is asked of periods."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models import Count, F, Max, Min, OuterRef, QuerySet, Subquery
 from django.db.models.functions import TruncHour
 
-from ..marks import HOUR, SUMMED_AFTER, hour_of
-from ..models import Run, Session, UsageMark, UsageProgress, UsageSum
+from ..expressions import OneOf
+from ..marks import HOUR, PROGRESS, SUMMED_AFTER, hour_of, progress
+from ..models import Run, Session, SessionSum, UsageMark, UsageProgress, UsageSum
+from ..queries import trends
 from ..queries.overview import SUMMED, SUMS, grouped, merged
 from ..queries.paging import database
 from .orphans import remove
@@ -21,7 +23,12 @@ from .work import Work
 
 # So many in one transaction.
 HOURS, MARKED = 24 * HOUR, 100
-THE_ROW = "hours"
+OF_SESSION: dict[str, Any] = {
+    **trends.SUMS,
+    "first_started_at": Min("started_at"),
+    "last_started_at": Max("started_at"),
+    "last_ended_at": Max("ended_at"),
+}
 
 
 def sum_up(work: Work) -> None:
@@ -53,7 +60,7 @@ def sum_up_usage(*, using: str | None = None, anew: bool = False) -> None:
 
 def differing_hours(using: str) -> list[datetime]:
     """The hours whose sums are not those of their runs, and in which nothing was written late."""
-    until = UsageProgress._base_manager.using(using).values_list("until", flat=True).first()
+    until = progress(using).values_list("until", flat=True).first()
     if until is None:
         return []
     sums: Any = UsageSum._base_manager.using(using).filter(begin__lt=until)
@@ -79,12 +86,12 @@ def _differ(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
 def _forget(work: Work) -> None:
     """Who is reading the sums goes on; each goes when it is made anew."""
     _lock_progress(work)
-    UsageProgress._base_manager.using(work.using).update(until=None)
+    progress(work.using).update(until=None)
 
 
 def _marked(work: Work, last: list[datetime]) -> list[datetime]:
     """Some hours that have sums which hold no longer, after the last one that is known."""
-    until = UsageProgress._base_manager.using(work.using).values("until")[:1]
+    until = progress(work.using).values("until")
     marks = UsageMark._base_manager.using(work.using).filter(begin__lt=Subquery(until))
     if last:
         marks = marks.filter(begin__gt=last[0])
@@ -93,7 +100,7 @@ def _marked(work: Work, last: list[datetime]) -> list[datetime]:
 
 def _next(work: Work, end: datetime) -> datetime:
     """The first hour without sums in which there is something, or the end."""
-    until = UsageProgress._base_manager.using(work.using).values_list("until", flat=True).first()
+    until = progress(work.using).values_list("until", flat=True).first()
     begins = [end]
     for kind, column in ((Run, "started_at"), (Session, "created_at")):
         rows = kind._base_manager.using(work.using).order_by(column)
@@ -104,7 +111,7 @@ def _next(work: Work, end: datetime) -> datetime:
 
 
 def _add_up(work: Work, begin: datetime, end: datetime) -> None:
-    """Make the sums of some hours anew.
+    """Make the sums of some hours, and of the sessions with runs in them, anew.
 
     The marks are read before the runs: what one of them stands for is in the sums, and what is
     committed later adds another, which stays.
@@ -115,22 +122,52 @@ def _add_up(work: Work, begin: datetime, end: datetime) -> None:
     seen = list(marks.filter(**hours).values_list("pk", flat=True))
     sums = UsageSum._base_manager.using(work.using)
     # From where the sums end: what was forgotten goes, also of hours in which nothing is left.
-    first = {} if until is None else {"begin__gte": min(until, begin)}
-    remove(sums.filter(begin__lt=end, **first))
+    first = None if until is None else min(until, begin)
+    remove(sums.filter(**_between("begin", first, end)))
     sums.bulk_create(_sums(work.using, begin, end))
+    _add_up_sessions(work, first, begin, end)
     for some in work.operations.slices(seen):
         remove(marks.filter(pk__in=some))
     if until is None or until < end:
-        UsageProgress._base_manager.using(work.using).update(until=end)
+        progress(work.using).update(until=end)
 
 
 def _lock_progress(work: Work) -> datetime | None:
     """Until when there are sums; who else adds up waits."""
-    rows = UsageProgress._base_manager.using(work.using)
+    rows = progress(work.using)
     if not rows.exists():
-        rows.bulk_create([UsageProgress(name=THE_ROW)], ignore_conflicts=True)
-    until: datetime | None = rows.select_for_update().get(pk=THE_ROW).until
+        rows.bulk_create([UsageProgress(name=PROGRESS)], ignore_conflicts=True)
+    until: datetime | None = rows.select_for_update().get().until
     return until
+
+
+def _add_up_sessions(work: Work, first: datetime | None, begin: datetime, end: datetime) -> None:
+    """Make the sums of the sessions with runs in these hours anew.
+
+    Also of those whose first run is said to be in them, or in hours before that were forgotten:
+    it may be elsewhere by now, or the session gone.
+    """
+    runs = Run.objects.using(work.using).filter(started_at__gte=begin, started_at__lt=end)
+    sums = SessionSum._base_manager.using(work.using)
+    ids = set(runs.order_by().values_list("session_id", flat=True).distinct())
+    ids |= set(sums.filter(**_between("first_started_at", first, end)).values_list("pk", flat=True))
+    for some in work.operations.slices(sorted(ids)):
+        remove(sums.filter(OneOf("pk", some)))
+        sums.bulk_create(_session_sums(work, some))
+
+
+def _session_sums(work: Work, ids: Sequence[str]) -> Iterator[SessionSum]:
+    runs = Run.objects.using(work.using).filter(OneOf("session_id", ids)).order_by()
+    rows: QuerySet[Any, Any] = runs.values("session_id").annotate(**OF_SESSION)
+    for row in rows:
+        ended = row["last_ended_at"]
+        duration = None if ended is None else ended - row["first_started_at"]
+        yield SessionSum(**row, duration=duration, summed_at=work.now)
+
+
+def _between(column: str, first: datetime | None, end: datetime) -> dict[str, datetime]:
+    since = {} if first is None else {f"{column}__gte": first}
+    return {f"{column}__lt": end, **since}
 
 
 def _sums(using: str, begin: datetime, end: datetime) -> Iterator[UsageSum]:

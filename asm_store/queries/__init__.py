@@ -31,21 +31,19 @@ from .summaries import (
     get_session_stats,
     get_usage_summary,
 )
+from .top_sessions import SessionUsage, aget_top_sessions, get_top_sessions
 from .totals import Totals, aget_totals, get_totals
 from .trends import (
     AgentUsage,
     Interval,
     RunDurations,
-    SessionUsage,
     aget_agent_usage,
     aget_latest_failures,
     aget_run_durations,
-    aget_top_sessions,
     aget_trend,
     get_agent_usage,
     get_latest_failures,
     get_run_durations,
-    get_top_sessions,
     get_trend,
 )
 

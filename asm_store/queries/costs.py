@@ -32,6 +32,8 @@ _SPLIT = reduce(or_, (Q(**{f"{name}__gt": 0}) for name in COUNTS if name != "tot
 _UNSTORED = Q(cost_usd__isnull=True)
 _UNSPLIT = _UNSTORED & Q(total_tokens__gt=0) & ~_SPLIT
 _EMPTY = _UNSTORED & Q(total_tokens=0) & ~_SPLIT
+# Of what is stored: PostgreSQL's LEAST leaves out null, and would make it the most.
+STORED_COST = Sum(Least("cost_usd", MOST), filter=~_UNSTORED)
 SUMS = {
     "run_count": Count("id"),
     "empty_runs": Count("id", filter=_EMPTY),
@@ -39,7 +41,7 @@ SUMS = {
     "unsplit_tokens": Sum("total_tokens", filter=_UNSPLIT, default=0.0),
     # Last: what comes after a sum takes its name for the sum, no longer for the column.
     **{name: Sum(name) for name in COUNTS},
-    "cost_usd": Sum(Least("cost_usd", MOST)),
+    "cost_usd": STORED_COST,
 }
 NO_COUNTS = dict.fromkeys(COUNTS, 0)
 

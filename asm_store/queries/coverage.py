@@ -9,10 +9,10 @@ from functools import reduce
 from operator import or_
 from typing import Any, Self
 
-from django.db.models import Q
+from django.db.models import Q, Value
 
-from ..marks import HOUR, hour_of
-from ..models import UsageMark, UsageProgress
+from ..marks import HOUR, hour_of, progress
+from ..models import UsageMark
 
 INSTANT = timedelta(microseconds=1)
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -37,15 +37,14 @@ class Coverage:
 
     @classmethod
     def of(cls, using: str, wanted: Mapping[str, Any]) -> Self:
-        """Of the period of checked filters: two statements."""
+        """Of the period of checked filters: one statement."""
         since, until = wanted["since"] or FIRST, _after(wanted["until"] or LAST)
         begin, end = _next_hour(since), hour_of(until)
-        progress = UsageProgress._base_manager.using(using).values_list("until", flat=True)
-        end = min(end, progress.first() or FIRST)
-        if begin >= end or wanted["session_id"] is not None:
+        summed, marked = (None, []) if wanted["session_id"] else _told(using, begin, end)
+        end = min(end, summed or FIRST)
+        if begin >= end:
             return cls(since, until, since, since)
-        marks = UsageMark._base_manager.using(using).filter(begin__gte=begin, begin__lt=end)
-        hours = marks.order_by("begin").values_list("begin", flat=True).distinct()
+        hours = sorted(hour for hour in marked if hour < end)
         return cls(since, until, begin, end, tuple(_few(list(_ranges(hours)))))
 
     @property
@@ -56,11 +55,28 @@ class Coverage:
         hours = _between("begin", self.begin, self.end)
         return hours & ~_any("begin", self.changed) if self.changed else hours
 
+    def period(self, column: str) -> Q:
+        """Which runs or sessions, by their times, are of the period."""
+        return _between(column, self.since, self.until)
+
+    def overlap(self, first: str, last: str) -> Q:
+        """Which sessions, by the times of their first and last run, may have one in the period."""
+        return _between(first, FIRST, self.until) & _between(last, self.since, LAST)
+
     def rest(self, column: str) -> Q | None:
         """Which of the period's runs or sessions, by their times, are in none of them."""
         ranges = [(self.since, self.begin), *self.changed, (self.end, self.until)]
         ranges = [(begin, end) for begin, end in ranges if begin < end]
         return _any(column, ranges) if ranges else None
+
+
+def _told(using: str, begin: datetime, end: datetime) -> tuple[datetime | None, list[datetime]]:
+    """Until when there are sums, and the hours of the period that are marked."""
+    marks = UsageMark._base_manager.using(using).filter(_between("begin", begin, end)).order_by()
+    rows = progress(using).order_by().annotate(is_mark=Value(0)).values_list("is_mark", "until")
+    told = list(rows.union(marks.annotate(is_mark=Value(1)).values_list("is_mark", "begin")))
+    until = next((at for is_mark, at in told if not is_mark), None)
+    return until, [at for is_mark, at in told if is_mark and at is not None]
 
 
 def _between(column: str, begin: datetime, end: datetime) -> Q:

@@ -19,6 +19,7 @@ from .costs import CostEntry
 from .coverage import Coverage
 from .paging import ask, async_twin, clean_limit, database, matching
 from .summaries import UsageFilters
+from .top_sessions import ORDERS, Ranking, SessionUsage
 from .totals import sessions_of
 from .trends import AgentUsage, Interval
 
@@ -38,7 +39,9 @@ class Overview:
 
     `unpriced_runs`: so many have prices of their own that were not looked up, and an entry
     without cost. `has_sessions`: False when the sessions were not counted. `live_runs`: so many
-    were added up now, since maintenance had not done it.
+    were added up now, since maintenance had not done it. `expensive`, `slowest`: the sessions that
+    stand out, as `get_top_sessions()` gives them; None where they were not asked for, or to find
+    them more runs would have to be looked at.
     """
 
     intervals: list[Interval]
@@ -47,6 +50,8 @@ class Overview:
     unpriced_runs: int = 0
     has_sessions: bool = True
     live_runs: int = 0
+    expensive: list[SessionUsage] | None = None
+    slowest: list[SessionUsage] | None = None
 
     @property
     def run_count(self) -> int:
@@ -60,6 +65,7 @@ def get_overview(
     limit: int = 20,
     pricing_table: Mapping[str, Any] | PricingTable | None = None,
     most_runs: int = 30_000,
+    top_sessions: int | None = None,
     **filters: Unpack[UsageFilters],
 ) -> Overview:
     """What `get_trend()`, `get_cost_entries()` and `get_agent_usage()` give, from hourly sums.
@@ -70,6 +76,8 @@ def get_overview(
 
     What has to look at each run is done for up to `most_runs` of them: to price those without
     stored cost whose price depends on each, up to 2,000; and to count the sessions of a provider.
+    Of more, the `top_sessions` that cost the most or took longest are found by the sums of
+    sessions.
     """
     question = _Question(
         database(using),
@@ -78,6 +86,7 @@ def get_overview(
         clean_limit(limit),
         parse_pricing_table(pricing_table),
         most_runs,
+        None if top_sessions is None else clean_limit(top_sessions),
     )
     return ask(question.using, question.answer)
 
@@ -90,6 +99,7 @@ class _Question:
     limit: int
     table: PricingTable
     most_runs: int
+    top_sessions: int | None
 
     def answer(self) -> Overview:
         covered = Coverage.of(self.using, self.wanted)
@@ -100,6 +110,7 @@ class _Question:
         if sums is not None:
             groups += sums.values(*MODEL, at=self._at("begin")).annotate(**SUMMED)
         by_model = merged(groups, *MODEL)
+        live_runs = sum(group["run_count"] for group in live)
         is_small = sum(group["run_count"] for group in by_model) <= self.most_runs
         # To find them, all runs of the period have to be looked at.
         most = MOST_PRICED if is_small else 0
@@ -109,10 +120,11 @@ class _Question:
         return Overview(
             trends.intervals_of(merged([*groups, *sessions], "at")),
             entries,
-            self._agents(runs, sums),
+            self._agents(runs, sums, groups),
             unpriced,
             has_sessions,
-            sum(group["run_count"] for group in live),
+            live_runs,
+            *self._top_sessions(every, covered, is_small=is_small, live_runs=live_runs),
         )
 
     def _at(self, column: str) -> Any:
@@ -141,9 +153,29 @@ class _Question:
         found: Iterable[Row] = counted.annotate(session_count=Count("id"))
         return found
 
+    def _top_sessions(
+        self, every: QuerySet[Run], covered: Coverage, *, is_small: bool, live_runs: int
+    ) -> Iterable[list[SessionUsage] | None]:
+        """The most expensive ones, and the slowest."""
+        columns = list(ORDERS.values())
+        if self.top_sessions is not None:
+            ranking = Ranking(every, covered, self.wanted, self.top_sessions)
+            if is_small:
+                return map(ranking.from_runs, columns)
+            if live_runs <= self.most_runs:
+                return ranking.from_sums(columns).values()
+        return [None] * len(columns)
+
     def _agents(
-        self, runs: QuerySet[Run] | None, sums: QuerySet[UsageSum] | None
+        self,
+        runs: QuerySet[Run] | None,
+        sums: QuerySet[UsageSum] | None,
+        groups: Iterable[Row],
     ) -> list[AgentUsage]:
+        if self.wanted["agent_id"] is not None:
+            [row] = merged(groups) or [NOTHING]
+            row = {**row, "agent_id": self.wanted["agent_id"]}
+            return [trends.agent_usage(row)] if row["run_count"] else []
         rows: list[Row] = [] if runs is None else list(trends.by_agent(runs))
         if sums is not None:
             known = sums.filter(run_count__gt=0).exclude(agent_id=None)

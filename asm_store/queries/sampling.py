@@ -26,24 +26,29 @@ def estimate_run_durations(
     agent_id: str | None = None,
     provider: str | None = None,
     using: str | None = None,
+    count: int | None = None,
 ) -> RunDurations:
     """About what `get_run_durations()` gives, from the runs of some stretches of the period.
 
     The share of the runs that took so long or shorter is off by a percent or two, more where few
-    of the period's runs match. The longest is not known.
+    of the period's runs match. The longest is not known. `count`: how many runs the period has,
+    if it is known.
     """
     alias, filters = database(using), {"agent_id": agent_id, "provider": provider}
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
 
     def body() -> RunDurations:
-        sums = UsageSum._base_manager.using(alias).filter(begin__gte=since, begin__lte=until)
-        count = sums.aggregate(count=Sum("run_count"))["count"] or 0
-        share = SAMPLE / max(count, SAMPLE)
+        share = SAMPLE / max(_counted(alias, since, until) if count is None else count, SAMPLE)
         some = reduce(or_, _stretches(since, until, share))
         found = durations_of(runs.filter(some))
         return RunDurations(found.p50, found.p90, found.p99, None)
 
     return ask(alias, body)
+
+
+def _counted(using: str, since: datetime, until: datetime) -> int:
+    sums = UsageSum._base_manager.using(using).filter(begin__gte=since, begin__lte=until)
+    return sums.aggregate(count=Sum("run_count"))["count"] or 0
 
 
 def _stretches(since: datetime, until: datetime, share: float) -> Iterator[Q]:

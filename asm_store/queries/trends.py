@@ -15,20 +15,18 @@ from django.db.models import (
     DurationField,
     ExpressionWrapper,
     F,
-    Max,
-    Min,
     Q,
     QuerySet,
     Sum,
     Window,
 )
-from django.db.models.functions import Least, RowNumber, TruncDay, TruncHour, TruncWeek
+from django.db.models.functions import RowNumber, TruncDay, TruncHour, TruncWeek
 
 from ..events.sanitizing import shown
 from ..exceptions import QueryError
 from ..filters import UsageFilterSet
 from ..models import Run
-from .costs import MOST
+from .costs import STORED_COST
 from .paging import ask, async_twin, clean_limit, database, matching
 from .summaries import UsageFilters, whole
 from .totals import sessions_of
@@ -38,7 +36,7 @@ SUMS: dict[str, Any] = {
     "run_count": Count("id"),
     "error_count": Count("id", filter=Q(status__in=FAILED)),
     "total_tokens": Sum("total_tokens"),
-    "cost_usd": Sum(Least("cost_usd", MOST)),
+    "cost_usd": STORED_COST,
 }
 PERCENTS = (50, 90, 99)
 STEPS = {"hour": TruncHour, "day": TruncDay, "week": TruncWeek}
@@ -84,18 +82,6 @@ class RunDurations:
     longest: timedelta | None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionUsage:
-    """The runs of one session: `duration` from the first one's start to the last one's end."""
-
-    session_id: str
-    run_count: int
-    error_count: int
-    total_tokens: float
-    cost_usd: float
-    duration: timedelta | None
-
-
 def get_trend(
     *, using: str | None = None, step: str = "day", **filters: Unpack[UsageFilters]
 ) -> list[Interval]:
@@ -134,7 +120,7 @@ def intervals_of(rows: Iterable[Mapping[str, Any]]) -> list[Interval]:
             row.get("session_count", 0),
             row.get("run_count", 0),
             row.get("error_count", 0),
-            *_sums(row),
+            *tokens_and_cost(row),
         )
         for row in rows
     )
@@ -160,7 +146,7 @@ def by_agent(runs: QuerySet[Run]) -> QuerySet[Any, Any]:
 
 
 def agent_usage(row: Mapping[str, Any]) -> AgentUsage:
-    return AgentUsage(row["agent_id"], row["run_count"], row["error_count"], *_sums(row))
+    return AgentUsage(row["agent_id"], row["run_count"], row["error_count"], *tokens_and_cost(row))
 
 
 def get_run_durations(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> RunDurations:
@@ -190,38 +176,6 @@ def durations_of(runs: QuerySet[Run]) -> RunDurations:
     return RunDurations(p50, p90, p99, longest)
 
 
-def get_top_sessions(
-    *,
-    using: str | None = None,
-    order_by: str = "cost_desc",
-    limit: int = 10,
-    **filters: Unpack[UsageFilters],
-) -> list[SessionUsage]:
-    """The sessions whose matching runs cost the most (`cost_desc`) or took longest.
-
-    `duration_desc`: from the first one's start to the last one's end. Sessions without stored
-    cost, or without an ended run, are left out of the order that needs it.
-    """
-    orders = {"cost_desc": "cost_usd", "duration_desc": "duration"}
-    if order_by not in tuple(orders):
-        known = ", ".join(orders)
-        raise QueryError(f"order_by: unknown order {shown(order_by)}; known are {known}.")
-    alias = database(using)
-    runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
-    groups: Any = runs.order_by().values("session_id").annotate(**SUMS)
-    took = Max("ended_at") - Min("started_at")
-    groups = groups.annotate(duration=ExpressionWrapper(took, output_field=DurationField()))
-    column = orders[order_by]
-    rows = groups.filter(**{f"{column}__isnull": False}).order_by(f"-{column}", "session_id")
-    found: list[Any] = ask(alias, partial(list, rows[: clean_limit(limit)]))
-    return [
-        SessionUsage(
-            row["session_id"], row["run_count"], row["error_count"], *_sums(row), row["duration"]
-        )
-        for row in found
-    ]
-
-
 def get_latest_failures(
     *, using: str | None = None, limit: int = 10, **filters: Unpack[UsageFilters]
 ) -> list[Run]:
@@ -238,7 +192,7 @@ def get_latest_failures(
     return sorted(failed, key=attrgetter("started_at", "id"), reverse=True)[:most]
 
 
-def _sums(row: Mapping[str, Any]) -> tuple[float, float]:
+def tokens_and_cost(row: Mapping[str, Any]) -> tuple[float, float]:
     """Tokens and cost; sums of nothing are 0, whole sums whole numbers."""
     return whole(row.get("total_tokens") or 0), row.get("cost_usd") or 0.0
 
@@ -246,5 +200,4 @@ def _sums(row: Mapping[str, Any]) -> tuple[float, float]:
 aget_trend = async_twin(get_trend)
 aget_agent_usage = async_twin(get_agent_usage)
 aget_run_durations = async_twin(get_run_durations)
-aget_top_sessions = async_twin(get_top_sessions)
 aget_latest_failures = async_twin(get_latest_failures)

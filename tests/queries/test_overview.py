@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import QueryError
+from asm_store.filters import UsageFilterSet
 from asm_store.formats import export_sessions, import_paths
 from asm_store.maintenance import (
     RetentionPolicy,
@@ -38,7 +39,11 @@ from asm_store.queries import (
     get_cost_entries,
     get_overview,
     get_trend,
+    top_sessions,
 )
+from asm_store.queries.coverage import Coverage
+from asm_store.queries.paging import matching
+from asm_store.queries.top_sessions import Ranking
 from asm_store.test import make_event, make_run, make_session
 from tests.threads import run_threads
 
@@ -65,11 +70,31 @@ def plain(values: list[Any]) -> list[dict[str, Any]]:
 
 def assert_equal(using: str, step: str, **filters: Any) -> Overview:
     found = get_overview(using=using, step=step, **filters)
+    assert_same_top_sessions(using, **filters)
     filters["using"] = using
     assert plain(found.intervals) == close(get_trend(step=step, **filters))
     assert plain(found.entries) == close(get_cost_entries(**filters))
     assert plain(found.agents) == close(get_agent_usage(**filters))
     return found
+
+
+def ranking(using: str, limit: int, **filters: Any) -> Ranking:
+    wanted = UsageFilterSet(filters).checked()
+    runs = matching(UsageFilterSet, wanted, using)
+    return Ranking(runs, Coverage.of(using, wanted), wanted, limit)
+
+
+def assert_same_top_sessions(using: str, limit: int = 2, **filters: Any) -> int:
+    """As all runs have it, where it is sure; in how many of the orders it is."""
+    found = ranking(using, limit, **filters).from_sums(["cost_usd", "duration"])
+    for column, sessions in found.items():
+        every = close(ranking(using, 500, **filters).from_runs(column))
+        if sessions is not None:
+            shown = plain(sessions)
+            assert [row[column] for row in shown] == [row[column] for row in every[:limit]]
+            assert all(row in every for row in shown)
+            assert shown == sorted(shown, key=lambda row: (-row[column], row["session_id"]))
+    return len([sessions for sessions in found.values() if sessions is not None])
 
 
 class Life:
@@ -105,6 +130,7 @@ class Life:
         usage = {"input_tokens": self.random.randrange(9), "output_tokens": 2}
         return {
             "started_at": self.moment(),
+            "ended_at": self.random.choice([None, self.moment()]),
             "status": self.random.choice(["completed", "failed", "timeout", "running"]),
             "provider": self.random.choice(PROVIDERS),
             "provider_metadata": {"model": self.random.choice(MODELS)},
@@ -159,7 +185,11 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_it_is_what_all_runs_add_up_to_whatever_was_written(using: str, seed: int) -> None:
+def test_it_is_what_all_runs_add_up_to_whatever_was_written(
+    using: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(top_sessions, "MOST_SESSIONS", 3)
+    monkeypatch.setattr(top_sessions, "MOST_FILTERED", 4)
     life = Life(using, seed)
     for number in range(80):
         life.step()

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ...backends.base import BaseSessionStore
 from ...exceptions import SessionNotFound, StoreError, ValidationError
-from ...models import Artifact, Event, Run, Session, SessionSequence
+from ...models import Artifact, Event, Run, Session, SessionSequence, SessionSum
 from ..factories import make_event, make_run, make_session
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class ContractCase(TestCase):
             Event.objects.using(using).exclude(session_id__in=sessions),
             Event.objects.using(using).filter(run__isnull=False).exclude(run_id__in=runs),
             SessionSequence.objects.using(using).exclude(session_id__in=sessions),
+            SessionSum._base_manager.using(using).exclude(session_id__in=sessions),
             Artifact.objects.using(using)
             .filter(session__isnull=False)
             .exclude(session_id__in=sessions),

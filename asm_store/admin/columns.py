@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import display_for_value
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -115,6 +115,14 @@ def status_badge(record: Session | Run) -> SafeString:
     if getattr(record, "deleted_at", None) is None:
         return badge
     return format_html('{} <span class="asm-status">{}</span>', badge, _("deleted"))
+
+
+def stacked(first: object, *others: object) -> SafeString:
+    """What one cell of a narrow table has, a line for each that is not empty."""
+    below = format_html_join(
+        "", '<div class="asm-below">{}</div>', ((each,) for each in others if each)
+    )
+    return format_html("{}{}", first, below)
 
 
 def _count(name: str) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -14,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
@@ -22,7 +24,7 @@ from ..models import Artifact, Event, Run, Session
 from ..templatetags.asm_store import grouped, took, usd, words
 from . import access, dashboard, session_page, upkeep
 from .actions import ACTIONS, as_admin_action
-from .columns import STATUS, column, columns, moment, pretty_json, status_badge
+from .columns import STATUS, column, columns, moment, pretty_json, stacked, status_badge
 from .filtering import Choice, choice, period, typed
 from .places import address, database
 from .read_only import ReadOnlyAdmin
@@ -31,6 +33,8 @@ from .serving import fragment
 from .sums import SessionSums, sums_of
 
 OF_PARENT = "parent_session__id__exact"
+# The models of a session that a list names.
+MOST_SOURCES = 2
 
 
 class DeletedChoice(Choice):
@@ -65,17 +69,13 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     change_form_template = "admin/asm_store/session/change_form.html"
     list_display = (
         column("id"),
-        STATUS,
-        column("agent_id"),
+        "state",
+        "agent",
         "started",
-        "duration",
-        "errors",
         "runs",
         "events",
         "tokens",
         "cost",
-        "sources",
-        "shown_tags",
     )
     filter_set = SessionFilterSet
     lookups = frozenset({OF_PARENT})
@@ -181,21 +181,31 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
         for session in rows:
             session.sums = sums[session.pk]
 
-    @admin.display(description=_("providers and models"))
-    def sources(self, session: Any) -> SafeString | str:
-        return words(session.sums.sources) or "-"
+    @admin.display(description=_("status, tags"))
+    def state(self, session: Session) -> SafeString:
+        return stacked(status_badge(session), words(session.tags))
 
-    @admin.display(description=_("started"))
-    def started(self, session: Session) -> str:
-        return moment(session.created_at)[: -len(":00")]
+    @admin.display(description=_("agent, models"))
+    def agent(self, session: Any) -> SafeString:
+        sources = session.sums.sources
+        more = len(sources[MOST_SOURCES:])
+        rest = gettext("and %(number)s more") % {"number": grouped(more)} if more else ""
+        return stacked(session.agent_id, words(sources[:MOST_SOURCES]), rest)
 
-    @admin.display(description=_("duration"))
-    def duration(self, session: Any) -> str:
-        return took(session.sums.duration)
+    @admin.display(description=_("started, duration"))
+    def started(self, session: Any) -> SafeString:
+        day, time = _minute(session.created_at).split()
+        shown = format_html('<span class="asm-one">{}</span> {}', day, time)
+        lasted = format_html('<span class="asm-one">{}</span>', took(session.sums.duration))
+        return stacked(shown, lasted)
 
-    @admin.display(description=_("runs"))
-    def runs(self, session: Any) -> str:
-        return grouped(session.sums.runs)
+    @admin.display(description=_("runs, errors"))
+    def runs(self, session: Any) -> SafeString:
+        """With too many to be added up now, the time of which all these figures are."""
+        sums: SessionSums = session.sums
+        errors = _failed(sums.errors) if sums.errors else ""
+        as_of = "" if sums.as_of is None else _as_of(sums.as_of)
+        return stacked(grouped(sums.runs), errors, as_of)
 
     @admin.display(description=_("events"))
     def events(self, session: Any) -> str:
@@ -208,13 +218,6 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     @admin.display(description=_("cost (USD)"))
     def cost(self, session: Any) -> str:
         return usd(session.sums.cost)
-
-    @admin.display(description=_("errors"))
-    def errors(self, session: Any) -> str | SafeString:
-        sums: SessionSums = session.sums
-        if not sums.errors:
-            return "0"
-        return format_html('<strong class="asm-error">{}</strong>', grouped(sums.errors))
 
     @admin.display(description=_("tags"))
     def shown_tags(self, session: Session) -> SafeString:
@@ -239,3 +242,16 @@ class SessionAdmin(Permitting, ReadOnlyAdmin):
     @admin.display(description=_("children"))
     def all_children(self, session: Session) -> SafeString:
         return self.list_link(Session, OF_PARENT, session.pk)
+
+
+def _failed(number: int) -> SafeString:
+    text = ngettext("%(number)s error", "%(number)s errors", number) % {"number": grouped(number)}
+    return format_html('<strong class="asm-error asm-one">{}</strong>', text)
+
+
+def _as_of(time: datetime) -> str:
+    return gettext("as of %(time)s") % {"time": _minute(time)}
+
+
+def _minute(time: datetime) -> str:
+    return moment(time)[: -len(":00")]

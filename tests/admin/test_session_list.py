@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from asm_store.admin import sums
 from asm_store.backends.database import DatabaseSessionStore
+from asm_store.maintenance import sum_up_usage
 from asm_store.models import Run, Session
 from asm_store.test import make_event, make_run, make_session
 from tests.admin.pages import MOST_QUERIES, address, get, queries
@@ -52,11 +54,12 @@ def test_the_columns_say_what_a_session_holds(
         "2,400",
         "0.5000",
         "1:30 min",
+        "active",
     ):
         assert text in shown, text
     assert '<td class="field-events">3</td>' in shown
-    assert '<td class="field-runs">2</td>' in shown
-    assert '<strong class="asm-error">1</strong>' in shown
+    assert '<td class="field-runs">2<div' in shown
+    assert '<strong class="asm-error asm-one">1 error</strong>' in shown
     assert "billing" in shown
 
 
@@ -65,8 +68,38 @@ def test_a_session_without_runs_has_dashes(
 ) -> None:
     database_store.save_session(make_session())
     shown = get(admin_client, address("session_changelist"))
-    assert '<td class="field-duration">-</td>' in shown
+    assert '<span class="asm-one">-</span></div></td><td class="field-runs">0</td>' in shown
     assert '<td class="field-cost">-</td>' in shown
+
+
+def test_runs_that_are_many_are_shown_as_maintenance_added_them_up(
+    admin_client: Client,
+    using: str,
+    database_store: DatabaseSessionStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sums, "MOST_RUNS", 1)
+    large = save_session_with_runs(database_store, agent_id="clerk")
+    pages = address("session_changelist"), address("session_change", large.pk)
+    assert not any("as of" in get(admin_client, url) for url in pages)
+    sum_up_usage(using=using)
+    late = make_run(large.pk, provider="claude", provider_metadata={"model": "claude-late"})
+    database_store.save_run(late)
+    few = database_store.save_session(make_session())
+    database_store.save_run(make_run(few.pk))
+    for url in pages:
+        with queries(using) as statements:
+            shown = get(admin_client, url)
+        assert "as of" in shown
+        assert ">claude-late</bdi>" in shown
+        assert "0.5000" in shown
+        assert "2,400" in shown
+        added = [sql for sql in statements if "GROUP BY" in sql and "asm_runs" in sql]
+        assert not [sql for sql in added if large.pk in sql]
+        assert len(statements) <= MOST_QUERIES
+    late.status = Run.Status.COMPLETED
+    database_store.save_run(late)
+    assert '<span class="asm-one">1:30 min</span>' in get(admin_client, pages[0])
 
 
 def test_many_sessions_cost_as_many_statements_as_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.contrib.admin.models import LogEntry
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Event, Session
-from asm_store.test import make_session
+from asm_store.test import make_run, make_session
 from tests.admin.pages import address
 from tests.admin.test_inert import save_hostile
 from tests.browser.browsing import Browsing, pictures
@@ -97,6 +98,32 @@ def test_every_page_is_accessible_and_fits(
     for name, url in addresses(samples).items():
         browsing.do(partial(examine, name=name, url=url))
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_the_columns_of_sessions_with_large_figures_fit(
+    log_in: LogIn, browsing: Browsing, store: DatabaseSessionStore, look: str
+) -> None:
+    models = ["claude-sonnet-4-5-20250929", "gpt-5.1-codex", "claude-haiku-4-5-20251001"]
+    for number, status in enumerate(Session.Status.values):
+        session = make_session(agent_id="customer-support-agent", status=status)
+        session.tags = ["pinned", "production", f"customer-{number}"][: number % 4]
+        store.save_session(session)
+        say(store, session, *["text"] * 100)
+        for model in models[: number % 3 + 1]:
+            run = make_run(session.id, provider="anthropic", cost_usd=3123.456789)
+            run.provider_metadata, run.token_usage = {"model": model}, {"total_tokens": 987_654_321}
+            run.status, run.ended_at = "failed", run.started_at + timedelta(hours=13, seconds=7)
+            store.save_run(run)
+    log_in(**LOOKS[look])
+
+    def look_at(page: Any) -> None:
+        page.goto(address("session_changelist"))
+        page.screenshot(path=pictures() / f"large-figures-{look}.png", full_page=True)
+        for place in ("document.scrollingElement", "document.querySelector('.results')"):
+            assert page.evaluate(f"{place}.scrollWidth") <= page.evaluate(f"{place}.clientWidth")
+
+    browsing.do(look_at)
 
 
 def test_a_list_is_filtered_and_searched(

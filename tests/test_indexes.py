@@ -16,7 +16,10 @@ from django.db import connections, models
 from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.models import Event
+from asm_store.filters import UsageFilterSet
+from asm_store.models import Event, Run, SessionSum
+from asm_store.queries.coverage import Coverage
+from asm_store.queries.top_sessions import Ranking
 from asm_store.test.factories import make_event, make_run, make_session
 from tests.cases import with_access
 
@@ -319,9 +322,9 @@ def _mysql_plan(using: str, sql: str) -> Iterator[str]:
 _PLAN = {"sqlite": _sqlite_plan, "postgresql": _postgresql_plan, "mysql": _mysql_plan}
 
 
-def plan(using: str, sql: str) -> set[str]:
+def plan(using: str, sql: str, table: str = "asm_events") -> set[str]:
     """Names of the indexes that the database uses for `sql`, and whatever it has to do beside."""
-    known = indexes(using, "asm_events")
+    known = indexes(using, table)
     steps = _PLAN[connections[using].vendor](using, sql)
     return {known[step].name if step in known else step for step in steps}
 
@@ -337,6 +340,40 @@ def test_each_query_uses_its_index_and_sorts_nothing(using: str) -> None:
     used = {name: plan(using, sent(using, query)) for name, (_, query) in NEEDS.items()}
     connections[using].close()  # and the settings with it
     assert used == {name: {index} for name, (index, _) in NEEDS.items()}
+
+
+@pytest.mark.parametrize("column", ["cost_usd", "duration"])
+def test_the_sums_of_sessions_come_in_the_order_of_their_index(using: str, column: str) -> None:
+    sums = SessionSum._base_manager.using(using)
+    hours = [START + timedelta(hours=number) for number in range(2_000)]
+    sums.bulk_create(
+        SessionSum(
+            session_id=f"ses_{number:04}",
+            summed_at=LATER,
+            first_started_at=hour,
+            last_started_at=hour,
+            cost_usd=number % 7 or None,
+            duration=timedelta(seconds=number % 7) or None,
+        )
+        for number, hour in enumerate(hours)
+    )
+    wanted = UsageFilterSet({"since": hours[500], "until": hours[1_500]}).checked()
+    ranking = Ranking(Run.objects.using(using), Coverage.of(using, wanted), wanted, 10)
+    with connections[using].cursor() as cursor:
+        if sql := {"postgresql": "ANALYZE", "mysql": "ANALYZE TABLE"}.get(
+            connections[using].vendor
+        ):
+            cursor.execute(f"{sql} asm_session_sums")
+        if connections[using].vendor == "postgresql":  # which reads all of a small table
+            cursor.execute("SET enable_seqscan = off")
+            cursor.execute("SET enable_bitmapscan = off")
+    with CaptureQueriesContext(connections[using]) as captured:
+        assert len(list(ranking._by_sums(column)[:50])) == 50
+    [entry] = captured
+    index = f"asm_session_sums_{column.partition('_')[0]}"
+    used = plan(using, entry["sql"], "asm_session_sums")
+    connections[using].close()  # and the settings with it
+    assert used == {index}
 
 
 @pytest.mark.parametrize("count", [1, 20])

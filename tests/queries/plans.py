@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+
+from asm_store.marks import PROGRESS
+from asm_store.models import Run, UsageSum
 
 SESSIONS = 100_000
 
@@ -59,6 +63,15 @@ FILL_COUNTERS = """
     SELECT 'ses_' || lpad(n::text, 8, '0'), n, '2026-03-01'
     FROM generate_series(1, %s) AS n
 """
+FILL_SUMS = """
+    INSERT INTO asm_session_sums
+        (session_id, summed_at, first_started_at, last_started_at, run_count, error_count,
+         total_tokens, cost_usd, duration)
+    SELECT session_id, now(), min(started_at), max(started_at), count(*), 0, sum(total_tokens),
+        count(*) * random(), count(*) * interval '1 second'
+    FROM asm_runs WHERE started_at < %s GROUP BY session_id
+"""
+FILL_PROGRESS = "INSERT INTO asm_usage_progress (name, until) VALUES (%s, %s)"
 TABLES = "asm_sessions, asm_runs, asm_events, asm_session_sequences"
 
 
@@ -71,6 +84,16 @@ def fill(using: str) -> None:
     for sql in (FILL_SESSIONS, FILL_RUNS, FILL_EVENTS, FILL_COUNTERS):
         execute(using, sql, SESSIONS)
     execute(using, f"ANALYZE {TABLES}")
+
+
+def fill_sums(using: str, until: datetime) -> None:
+    """As maintenance does it; of hours only how many runs they have, in the last one."""
+    execute(using, FILL_SUMS, until)
+    execute(using, FILL_PROGRESS, PROGRESS, until)
+    counted = Run.objects.using(using).filter(started_at__lt=until).count()
+    begin = until - timedelta(hours=1)
+    UsageSum._base_manager.using(using).create(begin=begin, is_stored=True, run_count=counted)
+    execute(using, "ANALYZE asm_session_sums")
 
 
 @dataclass(frozen=True, slots=True)

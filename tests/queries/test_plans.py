@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from django.db import connections
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.queries import search_events, search_runs, search_sessions
+from asm_store.queries import get_overview, search_events, search_runs, search_sessions
 from asm_store.queries.search import RUN_ORDERS, SESSION_ORDERS
 from asm_store.test import make_session
 from tests.cases import only_on
@@ -130,3 +130,20 @@ def test_a_search_is_planned_for_its_values_however_often_it_is_asked(using: str
         prepared = [statement for (statement,) in cursor.fetchall()]
     assert any("asm_sessions" in statement for statement in prepared)
     assert not [text for text in prepared if text.startswith("SELECT") and '"agent_id" = $' in text]
+
+
+@only_on(USING)
+def test_sessions_stand_out_without_a_look_at_all_runs(using: str) -> None:
+    plans.fill(using)
+    plans.fill_sums(using, DAY + timedelta(hours=3))
+    question = partial(get_overview, using=using, since=DAY - timedelta(hours=12), top_sessions=10)
+    sent = plans.sent(using, question)
+    asked = [sql for sql in sent if "asm_session_sums" in sql or "jsonb_array_elements" in sql]
+    used = [plans.indexes(using, sql) for sql in asked]
+    assert used == [
+        {"asm_runs_started", "asm_session_sums_pkey"},
+        {"asm_session_sums_cost"},
+        {"asm_session_sums_duration"},
+        {"asm_runs_session"},
+    ]
+    assert not {table for sql in asked for table in plans.scanned(using, sql)}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from django.db import InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from ..fields import PayloadField
@@ -181,6 +181,25 @@ class BaseOperations:
     def _insert_chunk(self, chunk: list[Event]) -> None:
         if chunk:
             Event.objects.using(self.connection.alias).bulk_create(chunk)
+
+    def insert_selected(
+        self, model: type[Model], rows: QuerySet[Any, dict[str, Any]], **same: Any
+    ) -> None:
+        """Store what a query gives as rows of a model, with the columns that are the `same`."""
+        quote = self.connection.ops.quote_name
+        fields = {field.name: field for field in model._meta.concrete_fields}
+        columns = {name: quote(str(field.column)) for name, field in fields.items()}
+        wanted = ", ".join("%s" if name in same else columns[name] for name in fields)
+        given = [
+            field.get_db_prep_save(same[name], self.connection)
+            for name, field in fields.items()
+            if name in same
+        ]
+        selected, parameters = rows.query.get_compiler(self.connection.alias).as_sql()
+        target = f"{model._meta.db_table} ({', '.join(columns.values())})"
+        with self.connection.cursor() as cursor:
+            sql = f"INSERT INTO {target} SELECT {wanted} FROM ({selected}) found"  # noqa: S608
+            cursor.execute(sql, [*given, *parameters])
 
     def event_json(self, *, payloads: bool) -> str | None:
         """SQL for an event's row as the text of its `to_dict()`, perhaps without data and metadata;

@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError
+from django.db.models import Model, QuerySet
 
 from ..models import SessionSequence
 from .base import BaseOperations, Failure
@@ -38,6 +39,13 @@ class MySQLOperations(BaseOperations):
         made_at = self.connection.ops.adapt_datetimefield_value(counter.updated_at)
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [counter.session_id, counter.last_sequence, made_at])
+
+    def insert_selected(
+        self, model: type[Model], rows: QuerySet[Any, dict[str, Any]], **same: Any
+    ) -> None:
+        """Under REPEATABLE READ what an INSERT selects is locked: who writes it would wait."""
+        found = (model(**row, **same) for row in rows)
+        model._base_manager.using(self.connection.alias).bulk_create(found)
 
     def show_locks(self, session_ids: Iterable[str]) -> None:
         """Galera certifies what a transaction has changed, not what it has locked.

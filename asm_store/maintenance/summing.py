@@ -17,6 +17,7 @@ from ..models import Run, Session, SessionSum, UsageMark, UsageProgress, UsageSu
 from ..queries import trends
 from ..queries.overview import SUMMED, SUMS, grouped, merged
 from ..queries.paging import database
+from ..queries.top_sessions import TOOK
 from .orphans import remove
 from .policy import RetentionPolicy
 from .work import Work
@@ -153,16 +154,14 @@ def _add_up_sessions(work: Work, first: datetime | None, begin: datetime, end: d
     ids |= set(sums.filter(**_between("first_started_at", first, end)).values_list("pk", flat=True))
     for some in work.operations.slices(sorted(ids)):
         remove(sums.filter(OneOf("pk", some)))
-        sums.bulk_create(_session_sums(work, some))
+        work.operations.insert_selected(SessionSum, _session_sums(work, some), summed_at=work.now)
 
 
-def _session_sums(work: Work, ids: Sequence[str]) -> Iterator[SessionSum]:
+def _session_sums(work: Work, ids: Sequence[str]) -> QuerySet[Any, dict[str, Any]]:
     runs = Run.objects.using(work.using).filter(OneOf("session_id", ids)).order_by()
-    rows: QuerySet[Any, Any] = runs.values("session_id").annotate(**OF_SESSION)
-    for row in rows:
-        ended = row["last_ended_at"]
-        duration = None if ended is None else ended - row["first_started_at"]
-        yield SessionSum(**row, duration=duration, summed_at=work.now)
+    groups: Any = runs.values("session_id").annotate(**OF_SESSION)
+    rows: QuerySet[Any, dict[str, Any]] = groups.annotate(duration=TOOK)
+    return rows
 
 
 def _between(column: str, first: datetime | None, end: datetime) -> dict[str, datetime]:

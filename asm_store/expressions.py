@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC
+from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -21,6 +23,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.functions import TruncHour
 from django.db.models.sql.compiler import SQLCompiler
 
 from .events.sanitizing import ENCODER
@@ -105,6 +108,14 @@ def _parameters(compiled: Any) -> list[Any]:
     return [parameter for _, parameters in compiled for parameter in parameters]
 
 
+class Texts(list[str]):
+    """Values that several statements ask for, which stay as they are; encoded once for all."""
+
+    @cached_property
+    def json(self) -> str:
+        return ENCODER.encode(self)
+
+
 class OneOf(Lookup):
     """Whether a column of text has one of many values: an `IN` whose list is one parameter.
 
@@ -112,10 +123,10 @@ class OneOf(Lookup):
     """
 
     prepare_rhs = False
-    rhs: list[str]
+    rhs: Texts
 
     def __init__(self, column: str, values: Iterable[str]) -> None:
-        super().__init__(F(column), list(values))
+        super().__init__(F(column), values if isinstance(values, Texts) else Texts(values))
 
     def as_sql(  # type: ignore[override]
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
@@ -127,12 +138,12 @@ class OneOf(Lookup):
         column, parameters = self._column(compiler)
         # JSON, which drivers send as it is: they look at each text of an array.
         values = "ARRAY(SELECT jsonb_array_elements_text(%s::jsonb))"
-        return f"{column} = ANY({values})", [*parameters, ENCODER.encode(self.rhs)]
+        return f"{column} = ANY({values})", [*parameters, self.rhs.json]
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         column, parameters = self._column(compiler)
         values = "SELECT value FROM json_each(%s)"
-        return f"{column} IN ({values})", [*parameters, ENCODER.encode(self.rhs)]
+        return f"{column} IN ({values})", [*parameters, self.rhs.json]
 
     def _column(self, compiler: SQLCompiler) -> Sql:
         if not self.rhs:
@@ -184,6 +195,22 @@ class Looked(Func):
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> Sql:
         return compiler.compile(self.get_source_expressions()[0])
+
+
+class HourOf(TruncHour):
+    """When the hour of UTC began that a column's moment belongs to."""
+
+    def __init__(self, expression: Any, **extra: Any) -> None:
+        super().__init__(expression, **{"tzinfo": UTC, **extra})
+
+    def as_sqlite(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        """By its text: Django's way is a function in Python, called for each row."""
+        if connection.timezone is not UTC:
+            return self.as_sql(compiler, connection)
+        column, parameters = compiler.compile(self.lhs)
+        return f"substr({column}, 1, 13) || ':00:00'", parameters
 
 
 class StoredSize(Func):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from .expressions import OneOf
+from .expressions import HourOf, OneOf, Texts
 from .models import Run, Session, UsageMark, UsageProgress
 
 HOUR = timedelta(hours=1)
@@ -40,8 +41,7 @@ def mark(using: str, moments: Iterable[datetime]) -> None:
 
 def mark_runs(using: str, runs: QuerySet[Run]) -> None:
     """The same of runs that will be changed or deleted, or whose session will."""
-    old = runs.filter(started_at__lt=timezone.now() - CLOSED_AFTER).order_by()
-    mark(using, old.values_list("started_at", flat=True))
+    mark(using, _closed(runs).values_list("started_at", flat=True))
 
 
 def mark_sessions(using: str, ids: Iterable[str], *, locking: bool = False) -> None:
@@ -49,13 +49,24 @@ def mark_sessions(using: str, ids: Iterable[str], *, locking: bool = False) -> N
 
     With `locking` also what the snapshot of the caller's block does not hold.
     """
-    known = list(ids)
+    known = Texts(ids)
     sessions = Session.objects.using(using).filter(OneOf("pk", known)).order_by()
     runs = Run.objects.using(using).filter(OneOf("session_id", known))
     if locking:
         sessions, runs = sessions.select_for_update(), runs.select_for_update()
     mark(using, sessions.values_list("created_at", flat=True))
     mark_runs(using, runs)
+
+
+def mark_removed(using: str, ids: Texts, created: Iterable[datetime]) -> None:
+    """The same of many sessions, when it is known when they were created."""
+    runs = Run.objects.using(using).filter(OneOf("session_id", ids))
+    hours = _closed(runs).values_list(HourOf("started_at"), flat=True).distinct()
+    mark(using, chain(created, hours))
+
+
+def _closed(runs: QuerySet[Run]) -> QuerySet[Run]:
+    return runs.filter(started_at__lt=timezone.now() - CLOSED_AFTER).order_by()
 
 
 def mark_saved(using: str, session: Session, before: Session | None, *, has_events: bool) -> None:

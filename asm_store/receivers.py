@@ -20,7 +20,8 @@ def log_session_saved(*, session: Any, **kwargs: Any) -> None:
 
 @receiver(signals.session_deleted)
 def log_session_deleted(*, session_id: str, **kwargs: Any) -> None:
-    logger.info("session %s deleted", session_id, extra={"session_id": session_id})
+    if logger.isEnabledFor(logging.INFO):  # maintenance tells of many
+        logger.info("session %s deleted", session_id, extra={"session_id": session_id})
 
 
 @receiver(signals.run_saved)

@@ -13,8 +13,8 @@ from django.dispatch import Signal
 
 # Provides args: store, session (the stored Session)
 session_saved = Signal()
-# Provides args: store, session_id (str)
-session_deleted = Signal()
+# Provides args: store, session_id (str). Cached: maintenance sends it for thousands of sessions.
+session_deleted = Signal(use_caching=True)
 # Provides args: store, run (the stored Run)
 run_saved = Signal()
 # Provides args: store, events (list of the newly stored Events, in the order they were given)

@@ -26,6 +26,7 @@ def receivers_as_before() -> Iterator[None]:
     yield
     for signal, receivers in zip(SIGNALS, before, strict=True):
         signal.receivers[:] = receivers
+        signal.sender_receivers_cache.clear()
 
 
 def run(mark: str) -> dict[str, Any]:

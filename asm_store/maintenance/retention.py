@@ -7,17 +7,19 @@ every write takes, each page in a short transaction: what was used meanwhile sta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import CharField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Cast
 
 from .. import signals
 from ..backends.database import DatabaseSessionStore
 from ..contents import ContentError
-from ..expressions import OneOf
-from ..marks import mark_sessions
+from ..expressions import OneOf, Texts
+from ..marks import mark_removed
 from ..models import Event, Run, Session, SessionSequence, SessionSum
 from ..queries.paging import Order, pages
 from ..waiting import tell
@@ -32,10 +34,12 @@ BY_DELETION = Order(("deleted_at", "id"))
 # Sessions that are found at a time: the last batch of them is a small one.
 PAGE = 10_000
 # What tells that a session was changed or appended to since it was selected.
-OF_SESSION = ("id", "agent_id", "status", "parent_session_id", "updated_at", "deleted_at")
+OF_SESSION = ("id", "agent_id", "status", "parent_session_id", "used")
 VERSION = (*OF_SESSION, "last_sequence")
+# `updated_at` as the database writes it: a moment is made of it for nobody.
+USED = Cast("updated_at", CharField())
 
-Version = Any  # a named tuple of VERSION
+Version = Any  # a named tuple of VERSION and `deleted_at`
 
 
 def soft_delete(work: Work) -> None:
@@ -58,11 +62,15 @@ def _mark(work: Work, ids: list[str]) -> int:
     return sessions.filter(OneOf("pk", still_due)).update(deleted_at=work.now)
 
 
-def _locked(work: Work, ids: list[str]) -> dict[str, tuple[Any, ...]]:
-    """Those of the sessions that are due, as they are now: nobody changes them, or appends."""
+def _locked(work: Work, ids: Texts) -> dict[str, tuple[tuple[Any, ...], datetime]]:
+    """Those of the sessions that are due, as they are now: nobody changes them, or appends.
+
+    By id what is to be compared with the selected, and when each was created.
+    """
     counters = lock_counters(work.using, ids)
-    due = disposable(work).filter(OneOf("pk", ids)).order_by("id").select_for_update()
-    return {row[0]: (*row, counters.get(row[0])) for row in due.values_list(*OF_SESSION)}
+    due = disposable(work).annotate(used=USED).filter(OneOf("pk", ids))
+    locked = due.order_by("id").select_for_update().values_list("created_at", *OF_SESSION)
+    return {pk: ((pk, *row, counters.get(pk)), created) for created, pk, *row in locked}
 
 
 def hard_delete(work: Work) -> None:
@@ -103,23 +111,25 @@ def _depth(found: Mapping[str, Version], row: Version) -> int:
 def _versions(work: Work) -> QuerySet[Any, Any]:
     """The due sessions."""
     counters = SessionSequence.objects.filter(session_id=OuterRef("pk"))
-    rows = disposable(work).annotate(last_sequence=Subquery(counters.values("last_sequence")))
-    return rows.values_list(*VERSION, named=True)
+    last_sequence = Subquery(counters.values("last_sequence"))
+    rows = disposable(work).annotate(used=USED, last_sequence=last_sequence)
+    return rows.values_list(*VERSION, "deleted_at", named=True)
 
 
 def _children(work: Work, parents: Collection[str]) -> Iterator[Version]:
-    for some in work.operations.slices(sorted(parents)):
-        found = _versions(work).filter(OneOf("parent_session_id", some)).order_by("id")
-        yield from work.read(partial(list, found))
+    known = sorted(parents)
+    for start in range(0, len(known), PAGE):
+        below = OneOf("parent_session_id", known[start : start + PAGE])
+        yield from work.read(partial(list, _versions(work).filter(below).order_by("id")))
 
 
 def _batches(work: Work, rows: Iterable[Version]) -> Iterator[list[Version]]:
     """Some sessions at a time, with no more events together than a transaction should delete."""
     batch: list[Version] = []
-    events = 0
+    events, most = 0, work.size
     for row in rows:
         count = 0 if _is_large(work, row) else row.last_sequence or 0
-        if batch and (len(batch) == work.size or events + count > work.policy.batch_size):
+        if batch and (len(batch) == most or events + count > work.policy.batch_size):
             yield batch
             batch, events = [], 0
         batch.append(row)
@@ -163,34 +173,35 @@ def _remove(
     Of a large session only its own row: nobody can use it any more, and `clear_session()` removes
     the rest piece by piece.
     """
-    ids = [row.id for row in batch]
+    ids = Texts(row.id for row in batch)
     now = _locked(work, ids)
-    due = [row for row in batch if now.get(row.id) == row]
+    due = [row for row in batch if row.id in now and now[row.id][0] == row[: len(VERSION)]]
     if archived is not None:
         stored = fingerprints(work.using, ids)
         due = [row for row in due if row.id in archived and archived[row.id] == stored[row.id]]
-    due_ids = [row.id for row in due]
+    due_ids = Texts(row.id for row in due)
     sessions = Session.objects.using(work.using)
     sessions.filter(OneOf("parent_session_id", due_ids)).update(parent_session_id=None)
-    mark_sessions(work.using, due_ids)
-    _remove_contents(work, [row.id for row in due if not _is_large(work, row)])
+    mark_removed(work.using, due_ids, (now[pk][1] for pk in due_ids))
+    large = {row.id for row in due if _is_large(work, row)}
+    _remove_contents(work, Texts(pk for pk in due_ids if pk not in large) if large else due_ids)
     remove(sessions.filter(OneOf("pk", due_ids)))
-    tell_after_commit(work, due_ids)
+    # Nobody waits for them any more: who did was told when they were soft-deleted.
+    signal_after_commit(work, due_ids)
     return due
 
 
-def _remove_contents(work: Work, ids: list[str]) -> None:
+def _remove_contents(work: Work, ids: Texts) -> None:
     of_these = OneOf("session_id", ids)
     discard_artifacts(work.using, of_these)
     for kind in (Event, Run, SessionSequence, SessionSum):
         remove(kind._base_manager.using(work.using).filter(of_these))
 
 
-def tell_after_commit(work: Work, session_ids: list[str]) -> None:
+def signal_after_commit(work: Work, session_ids: list[str]) -> None:
     store = DatabaseSessionStore(using=work.using)
 
     def send() -> None:
-        tell(work.using, dict.fromkeys(session_ids, 0))
         for pk in session_ids:
             signals.session_deleted.send_robust(type(store), store=store, session_id=pk)
 

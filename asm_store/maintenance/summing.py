@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.db.models import Count, F, Max, Min, OuterRef, QuerySet, Subquery
-from django.db.models.functions import TruncHour
 
-from ..expressions import OneOf
+from ..expressions import HourOf, OneOf
 from ..marks import HOUR, PROGRESS, SUMMED_AFTER, hour_of, progress
 from ..models import Run, Session, SessionSum, UsageMark, UsageProgress, UsageSum
 from ..queries import trends
@@ -67,9 +66,9 @@ def differing_hours(using: str) -> list[datetime]:
     sums: Any = UsageSum._base_manager.using(using).filter(begin__lt=until)
     sums = sums.values(at=F("begin"))
     runs: Any = Run.objects.using(using).filter(started_at__lt=until).order_by()
-    runs = runs.values(at=_hour("started_at")).annotate(**SUMS)
+    runs = runs.values(at=HourOf("started_at")).annotate(**SUMS)
     sessions: Any = Session.objects.using(using).filter(created_at__lt=until).order_by()
-    sessions = sessions.values(at=_hour("created_at")).annotate(session_count=Count("id"))
+    sessions = sessions.values(at=HourOf("created_at")).annotate(session_count=Count("id"))
     stored = {row["at"]: row for row in merged(sums.annotate(**SUMMED), "at")}
     counted = {row["at"]: row for row in merged([*runs, *sessions], "at")}
     late = set(UsageMark._base_manager.using(using).values_list("begin", flat=True).distinct())
@@ -171,15 +170,11 @@ def _between(column: str, first: datetime | None, end: datetime) -> dict[str, da
 
 def _sums(using: str, begin: datetime, end: datetime) -> Iterator[UsageSum]:
     sessions = Session.objects.using(using).filter(created_at__gte=begin, created_at__lt=end)
-    counted: QuerySet[Any, Any] = sessions.order_by().values("agent_id", at=_hour("created_at"))
+    counted: QuerySet[Any, Any] = sessions.order_by().values("agent_id", at=HourOf("created_at"))
     for row in counted.annotate(session_count=Count("id")):
         yield UsageSum(begin=row.pop("at"), is_stored=False, **row)
     runs = Run.objects.using(using).filter(started_at__gte=begin, started_at__lt=end).order_by()
     # Not by a join, which would leave out the runs whose session is gone.
     agents = Session.objects.filter(pk=OuterRef("session_id")).values("agent_id")
-    for row in grouped(runs, _hour("started_at"), agent_id=Subquery(agents)):
+    for row in grouped(runs, HourOf("started_at"), agent_id=Subquery(agents)):
         yield UsageSum(begin=row.pop("at"), **row)
-
-
-def _hour(column: str) -> TruncHour:
-    return TruncHour(column, tzinfo=UTC)

@@ -17,7 +17,7 @@ from ..filters import UsageFilterSet
 from ..models import Run
 from ..pricing import VaryingPrice, parse_pricing_table, price_for
 from ..rates import COUNTS, PricingTable, TokenCounts
-from .paging import ask, async_twin, database, matching
+from .paging import ask, async_twin, matching, reader
 from .summaries import UNKNOWN, UsageFilters, whole
 
 PAGE = 1_000
@@ -142,7 +142,7 @@ def get_cost_entries(
     **filters: Unpack[UsageFilters],
 ) -> list[CostEntry]:
     """The same for each model of each provider, by their names, with all tokens."""
-    alias = database(using)
+    alias = reader(using)
     table = parse_pricing_table(pricing_table)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
     return ask(alias, lambda: entries_of(_groups(runs), runs, table)[0])

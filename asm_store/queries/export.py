@@ -26,7 +26,7 @@ from ..backends.reading import session_not_found
 from ..db import get_operations
 from ..exceptions import SessionNotFound
 from ..models import Artifact, Run, Session, SessionSequence
-from .paging import Order, async_twin, checked_id, database, pages
+from .paging import Order, async_twin, checked_id, pages, reader
 
 PAGE = 500
 RUN_ORDER = Order(("started_at", "id"))
@@ -118,7 +118,7 @@ def export_session(
     can be no id, `StorageError` when the database fails. Within the caller's transaction it sees
     what that sees.
     """
-    contents = read_contents(checked_id(session_id), database(using))
+    contents = read_contents(checked_id(session_id), reader(using))
     runs = sorted(contents.runs(), key=RUN_ORDER.position)
     exported: dict[str, Any] = {
         "session": contents.session.to_dict(),

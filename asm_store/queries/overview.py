@@ -17,7 +17,7 @@ from ..rates import PricingTable
 from . import costs, trends
 from .costs import CostEntry
 from .coverage import Coverage
-from .paging import ask, async_twin, clean_limit, database, matching
+from .paging import ask, async_twin, clean_limit, matching, reader
 from .summaries import UsageFilters
 from .top_sessions import ORDERS, Ranking, SessionUsage
 from .totals import sessions_of
@@ -80,7 +80,7 @@ def get_overview(
     sessions.
     """
     question = _Question(
-        database(using),
+        reader(using),
         UsageFilterSet(filters).checked(),
         trends.step_of(step),
         clean_limit(limit),

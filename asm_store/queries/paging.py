@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 from django.db.models import Model, QuerySet
 
 from .. import conf
@@ -22,6 +23,7 @@ from ..expressions import Beyond
 from ..fields import clean_id, clean_whole_number
 from ..filters import StrictFilterSet
 from ..handler import default_store
+from ..models import Session
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,7 +147,7 @@ def clean_limit(value: object) -> int:
 
 
 def database(using: str | None) -> str:
-    """The alias to read from: without one, the default store's database."""
+    """The alias to work on: without one, the default store's database."""
     if using is not None:
         if not isinstance(using, str):
             raise QueryError(f"using: expected an alias of DATABASES, got {shown(using)}.")
@@ -155,6 +157,22 @@ def database(using: str | None) -> str:
         raise ImproperlyConfigured(
             "The default store has no database to read from: say which by `using`."
         )
+    return alias
+
+
+def reader(using: str | None) -> str:
+    """The alias that a query reads: without one, where `DATABASE_ROUTERS` read sessions.
+
+    A router that has no answer leaves it to the default store's database, and not to "default".
+    """
+    alias = database(using)
+    if using is not None:
+        return alias
+    for each in router.routers:
+        if find := getattr(each, "db_for_read", None):
+            chosen: str | None = find(Session)
+            if chosen:
+                return chosen
     return alias
 
 

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from ..filters import UsageFilterSet
 from ..models import Run, UsageSum
-from .paging import ask, database, matching
+from .paging import ask, matching, reader
 from .trends import RunDurations, durations_of
 
 # So many stretches of the period are looked at, which have about so many runs together.
@@ -34,7 +34,7 @@ def estimate_run_durations(
     of the period's runs match. The longest is not known. `count`: how many runs the period has,
     if it is known.
     """
-    alias, filters = database(using), {"agent_id": agent_id, "provider": provider}
+    alias, filters = reader(using), {"agent_id": agent_id, "provider": provider}
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
 
     def body() -> RunDurations:

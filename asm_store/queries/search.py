@@ -13,7 +13,7 @@ from ..events.sanitizing import shown
 from ..exceptions import QueryError
 from ..filters import EventFilterSet, RunFilterSet, SessionFilterSet
 from ..models import Event, Run, Session
-from .paging import Order, ask, async_twin, database, matching, search
+from .paging import Order, ask, async_twin, matching, reader, search
 
 SESSION_ORDERS = {
     "updated_at_desc": Order(("updated_at", "id"), descending=True),
@@ -85,7 +85,7 @@ def search_sessions(
     """
     if not isinstance(include_total, bool):
         raise QueryError(f"include_total: expected True or False, got {shown(include_total)}.")
-    alias = database(using)
+    alias = reader(using)
     wanted = search(
         SessionFilterSet,
         filters,
@@ -139,7 +139,7 @@ def search_runs(
     `order_by` is `started_at_desc`, `started_at_asc` or `token_usage_desc` (the total); ties go
     by id in the same direction. The rest is as for `search_sessions()`.
     """
-    alias = database(using)
+    alias = reader(using)
     wanted = search(
         RunFilterSet,
         filters,
@@ -191,7 +191,7 @@ def search_events(
     id, the order by number sorts all that matches, where a time order reads only the page. The
     rest is as for `search_sessions()`.
     """
-    alias = database(using)
+    alias = reader(using)
     wanted = search(
         EventFilterSet,
         filters,
@@ -209,7 +209,7 @@ def search_events(
 
 def count_events(*, using: str | None = None, **filters: Unpack[EventFilters]) -> int:
     """How many events match all filters, which are those of `search_events()`."""
-    alias = database(using)
+    alias = reader(using)
     events: QuerySet[Event] = matching(EventFilterSet, filters, alias)
     return ask(alias, events.count)
 

@@ -14,7 +14,7 @@ from ..events.sanitizing import clean_number
 from ..filters import UsageFilterSet
 from ..models import Event, Run, Session
 from ..rates import COUNTS
-from .paging import ask, async_twin, checked_id, database, matching
+from .paging import ask, async_twin, checked_id, matching, reader
 
 UNKNOWN = "unknown"
 SUMS = {**{name: Sum(name) for name in COUNTS}, "run_count": Count("id")}
@@ -71,7 +71,7 @@ def get_session_stats(session_id: str, *, using: str | None = None) -> SessionSt
 
     `QueryError` for what can be no id, `StorageError` when the database fails.
     """
-    pk, alias = checked_id(session_id), database(using)
+    pk, alias = checked_id(session_id), reader(using)
     return ask(alias, lambda: _session_stats(pk, alias))
 
 
@@ -104,7 +104,7 @@ def get_usage_summary(*, using: str | None = None, **filters: Unpack[UsageFilter
     number >= 0 counts as 0, a missing total as input and output; a sum beyond 2**53 is rounded
     as a float is. Raises `QueryError` for a bad filter, `StorageError` when the database fails.
     """
-    alias = database(using)
+    alias = reader(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
     groups = ask(alias, lambda: _groups(runs, "provider"))
     total = _added(groups)

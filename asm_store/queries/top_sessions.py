@@ -23,7 +23,7 @@ from ..expressions import OneOf
 from ..filters import UsageFilterSet
 from ..models import Run, SessionSum
 from .coverage import Coverage
-from .paging import ask, async_twin, clean_limit, database, matching
+from .paging import ask, async_twin, clean_limit, matching, reader
 from .summaries import UsageFilters
 from .trends import SUMS, tokens_and_cost
 
@@ -93,7 +93,7 @@ def get_top_sessions(
         known = ", ".join(ORDERS)
         raise QueryError(f"order_by: unknown order {shown(order_by)}; known are {known}.")
     column, most = ORDERS[order_by], clean_limit(limit)
-    alias, wanted = database(using), UsageFilterSet(filters).checked()
+    alias, wanted = reader(using), UsageFilterSet(filters).checked()
     runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
 
     def body() -> list[SessionUsage]:

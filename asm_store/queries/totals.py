@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 
 from ..filters import EventFilterSet, SessionFilterSet, UsageFilterSet
 from ..models import Event, Run, Session
-from .paging import ask, async_twin, database, matching
+from .paging import ask, async_twin, matching, reader
 from .summaries import UsageFilters
 
 
@@ -36,7 +36,7 @@ def get_totals(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> 
     between `since` and `until` sessions were created, runs started, events happened. Raises
     `QueryError` for a bad filter, `StorageError` when the database fails.
     """
-    alias = database(using)
+    alias = reader(using)
     wanted = UsageFilterSet(filters).checked()  # once: a generator is used up then
     runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
     sessions, events = sessions_of(wanted, alias), _events(wanted, alias)

@@ -27,7 +27,7 @@ from ..exceptions import QueryError
 from ..filters import UsageFilterSet
 from ..models import Run
 from .costs import STORED_COST
-from .paging import ask, async_twin, clean_limit, database, matching
+from .paging import ask, async_twin, clean_limit, matching, reader
 from .summaries import UsageFilters, whole
 from .totals import sessions_of
 
@@ -90,7 +90,7 @@ def get_trend(
     Filters are those of `get_usage_summary()`; sessions are counted as `get_totals()` does. The
     runs, tokens and stored costs of all intervals add up to those of the summaries.
     """
-    truncated, alias = step_of(step), database(using)
+    truncated, alias = step_of(step), reader(using)
     wanted = UsageFilterSet(filters).checked()
     runs: QuerySet[Run] = matching(UsageFilterSet, wanted, alias)
     of_runs: Any = runs.order_by().values(at=truncated("started_at", tzinfo=UTC))
@@ -131,7 +131,7 @@ def get_agent_usage(
     *, using: str | None = None, limit: int = 20, **filters: Unpack[UsageFilters]
 ) -> list[AgentUsage]:
     """The agents with the most runs that match all filters of `get_usage_summary()`."""
-    alias = database(using)
+    alias = reader(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
     rows = by_agent(runs).order_by("-run_count", "agent_id")
     found: list[Any] = ask(alias, partial(list, rows[: clean_limit(limit)]))
@@ -151,7 +151,7 @@ def agent_usage(row: Mapping[str, Any]) -> AgentUsage:
 
 def get_run_durations(*, using: str | None = None, **filters: Unpack[UsageFilters]) -> RunDurations:
     """The percentiles of the matching runs' durations, each that of a run (nearest rank)."""
-    alias = database(using)
+    alias = reader(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
     return ask(alias, partial(durations_of, runs))
 
@@ -180,7 +180,7 @@ def get_latest_failures(
     *, using: str | None = None, limit: int = 10, **filters: Unpack[UsageFilters]
 ) -> list[Run]:
     """The matching runs that failed or timed out, the latest first, without their JSON."""
-    alias = database(using)
+    alias = reader(using)
     runs: QuerySet[Run] = matching(UsageFilterSet, filters, alias)
     found = runs.order_by("-started_at", "-id")
     narrow = found.defer("input", "output", "error", "metadata", "provider_metadata")

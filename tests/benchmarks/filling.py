@@ -36,6 +36,7 @@ COLUMNS = {
         "schema_version", "correlation_id",
     ),
 }  # fmt: skip
+SUMS = ("asm_usage_sums", "asm_usage_marks", "asm_usage_progress")
 BATCH = 5_000
 Row = tuple[Any, ...]
 
@@ -53,6 +54,17 @@ def fill(alias: str, sessions: int) -> None:
         print(f"{alias}: {table}", file=sys.stderr, flush=True)  # noqa: T201
         load(alias, table, rows(sessions))
     analyze(alias)
+
+
+def empty(alias: str) -> None:
+    """Take away what is there, children before their parents."""
+    tables = ("asm_artifacts", *reversed(COLUMNS), *SUMS)
+    with connections[alias].cursor() as cursor:
+        if connections[alias].vendor == "postgresql":
+            cursor.execute(f"TRUNCATE {', '.join(tables)}")
+            return
+        for table in tables:
+            cursor.execute(f"DELETE FROM {table}")
 
 
 def analyze(alias: str) -> None:

@@ -111,9 +111,7 @@ def _table(rounds: list[dict[str, Any]]) -> str:
 
 def fill(alias: str, sessions: int) -> None:
     """Sessions that were soft-deleted long ago, each with a run, a counter and its events."""
-    with connections[alias].cursor() as cursor:
-        for table in (*filling.COLUMNS, "asm_artifacts"):
-            cursor.execute(f"DELETE FROM {table}")
+    filling.empty(alias)
     long_ago = filling.moment(-100 * DAY)
     rows: dict[str, Iterator[filling.Row]] = {
         "asm_sessions": ((*row[:-1], long_ago) for row in filling.session_rows(sessions)),

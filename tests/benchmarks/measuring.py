@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -105,6 +106,29 @@ def counted(client: Client, operations: int, body: Callable[[], Any]) -> Sample:
             connection.untrace()
         record.seek(0)
         return replace(sample, round_trips=sum(map(_is_answer, record)))
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return (time.perf_counter() - begin) * 1_000
+
+
+def usual(call: Callable[[], object], rounds: int) -> float:
+    """Milliseconds that a call takes, the median of so many after the first."""
+    call()
+    return median(milliseconds(call) for _ in range(rounds))
+
+
+def peak_of(call: Callable[[], object]) -> int:
+    """The most bytes that Python's objects take while a call goes on."""
+    tracemalloc.start()
+    try:
+        call()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak
 
 
 def _is_answer(line: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import tracemalloc
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +19,7 @@ import django
 from django.db import connections
 
 from . import report
+from .measuring import milliseconds, peak_of, usual
 from .plan import OPTIONS, Sizes, alias_of
 
 Call = Callable[[], object]
@@ -78,31 +78,27 @@ def _measured(alias: str, rounds: int) -> dict[str, Any]:
     return found
 
 
-def _milliseconds(call: Call) -> float:
-    begin = time.perf_counter()
-    call()
-    return (time.perf_counter() - begin) * 1_000
-
-
-def _median(call: Call, rounds: int) -> float:
-    call()
-    return median(_milliseconds(call) for _ in range(rounds))
-
-
 def _paged(search: Search, rounds: int) -> dict[str, Any]:
-    """The first page, and the thousandth or the last full one, to which it walks."""
+    """The first page, and the thousandth or the last full one."""
     counts_all = "include_total" in search.keywords
+    cursor, number = deep_cursor(search, DEEP)
+    with_total = partial(search, include_total=True)
+    return {
+        "first": usual(search, rounds),
+        "page": number,
+        "deep": usual(partial(search, cursor=cursor), rounds),
+        "with_total": milliseconds(with_total) if counts_all else None,
+    }
+
+
+def deep_cursor(search: Search, most: int) -> tuple[str | None, int]:
+    """The cursor of that page, or of the last one, and its number: it walks there."""
     cursor, number = None, 1
     page = search()
-    while page.cursor is not None and number < DEEP:
+    while page.cursor is not None and number < most:
         cursor, number = page.cursor, number + 1
         page = search(cursor=cursor)
-    return {
-        "first": _median(search, rounds),
-        "page": number,
-        "deep": _median(partial(search, cursor=cursor), rounds),
-        "with_total": _milliseconds(partial(search, include_total=True)) if counts_all else None,
-    }
+    return cursor, number
 
 
 def _searches(alias: str) -> Iterator[tuple[str, Search]]:
@@ -171,16 +167,12 @@ def _sql(alias: str, sql: str) -> Call:
 
 def _compared(ours: Call, best: Call, rounds: int) -> dict[str, float]:
     """In turns; the memory is that of the package's side, of Python's objects."""
-    pairs = [(_milliseconds(ours), _milliseconds(best)) for _ in range(rounds + 1)][1:]
-    tracemalloc.start()
-    ours()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    pairs = [(milliseconds(ours), milliseconds(best)) for _ in range(rounds + 1)][1:]
     return {
         "ours": median(mine for mine, _ in pairs),
         "best": median(theirs for _, theirs in pairs),
         "ratio": median(mine / theirs for mine, theirs in pairs),
-        "peak": peak,
+        "peak": peak_of(ours),
     }
 
 

@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
-        add("--using", metavar="ALIAS", help="the database; by default the default store's")
+        add("--using", metavar="ALIAS", help="the database; by default where queries read")
         add("--json", action="store_true", help="print JSON")
         add("--session-id", metavar="ID", help="only what belongs to this session")
         add("--agent-id", metavar="ID", help="only what belongs to sessions of this agent")

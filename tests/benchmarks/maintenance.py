@@ -24,6 +24,7 @@ import django
 from django.db import connections
 
 from . import filling, report
+from .measuring import timed
 from .plan import OPTIONS, Sizes, alias_of, vendor_of
 
 EVENTS = 6
@@ -81,14 +82,18 @@ def _round(alias: str, sessions: int) -> dict[str, Any]:
                 found[side]["p99"] = _p99(alias, work)
             else:
                 work()
-                found[side] = {**sample, "per_second": sessions / sample["seconds"]}
+                found[side] = {
+                    **sample,
+                    "per_second": sessions / sample["seconds"],
+                    "cpu": sample["cpu"] / sessions * 1e6,
+                }
     return found
 
 
 def _table(rounds: list[dict[str, Any]]) -> str:
     rows = [
         [
-            "plain SQL, sessions/s", "maintenance", "ratio", "peak memory, MB",
+            "plain SQL, sessions/s", "maintenance", "ratio", "CPU us a session", "peak memory, MB",
             "p99 of appends, alone, ms", "beside plain SQL", "beside maintenance", "times",
         ]
     ]  # fmt: skip
@@ -99,6 +104,7 @@ def _table(rounds: list[dict[str, Any]]) -> str:
                 f"{baseline['per_second']:,.0f}",
                 f"{ours['per_second']:,.0f}",
                 f"{ours['per_second'] / baseline['per_second']:.2f}",
+                f"{baseline['cpu']:.0f} / {ours['cpu']:.0f}",
                 f"{ours['peak']:.0f}",
                 f"{alone:.1f}",
                 f"{baseline['p99']:.1f}",
@@ -133,7 +139,7 @@ def fill(alias: str, sessions: int) -> None:
 
 
 def _elsewhere(remove: Callable[..., None], alias: str, sessions: int) -> dict[str, float]:
-    """Seconds and peak memory of the removal in a new process."""
+    """Seconds, those of the processor, and peak memory of the removal in a new process."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=django.setup) as pool:
         return pool.submit(_measured, remove, alias, sessions).result()
 
@@ -141,9 +147,7 @@ def _elsewhere(remove: Callable[..., None], alias: str, sessions: int) -> dict[s
 def _measured(remove: Callable[..., None], alias: str, sessions: int) -> dict[str, float]:
     connections[alias].ensure_connection()
     remove(alias, dry_run=True)  # imports, and what a driver does once
-    begin = time.perf_counter()
-    remove(alias)
-    seconds = time.perf_counter() - begin
+    sample = timed(sessions, lambda: remove(alias))
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM asm_sessions WHERE deleted_at IS NOT NULL")
         [left] = cursor.fetchone()
@@ -151,7 +155,7 @@ def _measured(remove: Callable[..., None], alias: str, sessions: int) -> dict[st
     # KiB on Linux, bytes on macOS: https://docs.python.org/3/library/resource.html
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return {"seconds": seconds, "peak": peak}
+    return {"seconds": sample.seconds, "cpu": sample.cpu, "peak": peak}
 
 
 def remove_by_maintenance(alias: str, *, dry_run: bool = False) -> None:

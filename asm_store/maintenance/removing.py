@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from django.db import transaction
 from django.db.models import Q
 
 from ..fields import clean_id
 from ..marks import mark_sessions
 from ..models import Session
 from ..queries.paging import database
-from ..waiting import tell
 from .locking import lock_sessions
 from .orphans import clear_session, remove
 from .policy import RetentionPolicy
-from .retention import signal_after_commit
+from .retention import tell_after_commit
 from .work import TimeUpError, Work
 
 
@@ -44,7 +42,5 @@ def _remove_row(work: Work, session_id: str) -> bool:
     sessions.filter(parent_session_id=session_id).update(parent_session_id=None)
     mark_sessions(work.using, [session_id])
     remove(sessions.filter(Q(pk=session_id)))
-    wake = partial(tell, work.using, {session_id: 0})
-    transaction.on_commit(wake, using=work.using, robust=True)
-    signal_after_commit(work, [session_id])
+    tell_after_commit(work, [session_id])
     return True

@@ -186,8 +186,7 @@ def _remove(
     large = {row.id for row in due if _is_large(work, row)}
     _remove_contents(work, Texts(pk for pk in due_ids if pk not in large) if large else due_ids)
     remove(sessions.filter(OneOf("pk", due_ids)))
-    # Nobody waits for them any more: who did was told when they were soft-deleted.
-    signal_after_commit(work, due_ids)
+    tell_after_commit(work, due_ids)
     return due
 
 
@@ -198,10 +197,11 @@ def _remove_contents(work: Work, ids: Texts) -> None:
         remove(kind._base_manager.using(work.using).filter(of_these))
 
 
-def signal_after_commit(work: Work, session_ids: list[str]) -> None:
+def tell_after_commit(work: Work, session_ids: list[str]) -> None:
     store = DatabaseSessionStore(using=work.using)
 
     def send() -> None:
+        tell(work.using, dict.fromkeys(session_ids, 0))
         for pk in session_ids:
             signals.session_deleted.send_robust(type(store), store=store, session_id=pk)
 

@@ -45,16 +45,11 @@ def skip(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def started(start: Callable[[], T], *, must_be: bool = True) -> T:
-    """What `start()` gives; a skip when this machine has not what it needs.
-
-    That is a failure where servers must be, unless this one is beyond what servers come with.
-    """
+def started(start: Callable[[], T]) -> T:
+    """What `start()` gives; a skip, or that failure, when this machine has not what it needs."""
     try:
         return start()
     except (ServerUnavailableError, FileNotFoundError) as error:
-        if not must_be:
-            pytest.skip(str(error))
         skip(str(error))
 
 

@@ -13,10 +13,10 @@ import pytest
 from django.db import connections
 
 from asm_store.models import Session
-from tests.cases import CommittedTestCase, require
+from tests.cases import CommittedTestCase, require, started
 from tests.databases import vendor_of
 from tests.processes import run_processes
-from tests.servers import VARIABLE, Server, Servers, obtain
+from tests.servers import VARIABLE, Server, Servers, ServerUnavailableError, obtain
 from tests.threads import run_threads
 
 _ROOT = Path(__file__).parents[1]
@@ -178,6 +178,12 @@ class TestMissingServer:
 
         with pytest.raises(outcome, match="none here"):
             require("oracle")
+        with pytest.raises(outcome, match="no such program"):
+            started(_nothing)
+
+
+def _nothing() -> None:
+    raise ServerUnavailableError("no such program")
 
 
 def _run_without_servers(directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:

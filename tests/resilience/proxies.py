@@ -25,16 +25,16 @@ TWO_ERRORS = b"".join(
 class Proxy:
     """Between clients and the server of a value of `DATABASES`, on a port of its own.
 
-    `cut_at` is a part of a message to the server. Of each `every`-th such message, or of the first
-    alone where that is None, the answer is swallowed, or `instead` is given for it, and the
-    connection ends.
+    `cut_at` are parts of messages to the server. Of each `every`-th message with one of them in it,
+    or of the first alone where that is None, the answer is swallowed, or `instead` is given for it,
+    and the connection ends.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._upstream = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.cut_at: bytes | None = None
+        self.cut_at: tuple[bytes, ...] = ()
         self.every: int | None = None
         self.instead = b""
         self.cuts = self._seen = 0
@@ -76,7 +76,7 @@ class Proxy:
 
     def _is_due(self, data: bytes) -> bool:
         with self._lock:
-            if self.cut_at is None or self.cut_at not in data:
+            if not any(part in data for part in self.cut_at):
                 return False
             self._seen += 1
             return self._seen == 1 if self.every is None else self._seen % self.every == 0

@@ -49,13 +49,17 @@ class Team:
         store = DatabaseSessionStore(using)
         saved = [store.save_session(make_session()).pk for _ in range(len(kinds) + 1)]
         self._hot, *self._own = saved
-        self._ledgers = [directory / f"ledger-{number}" for number in range(len(kinds))]
+        self.ledgers = [directory / f"ledger-{number}" for number in range(len(kinds))]
         self._writers = [
-            Child(stack, MODULE, databases[n % len(databases)], str(self._ledgers[n]), kind, own)
+            Child(stack, MODULE, databases[n % len(databases)], str(self.ledgers[n]), kind, own)
             for n, (kind, own) in enumerate(zip(kinds, self._sessions(kinds), strict=True))
         ]
         for writer in self._writers:
             assert writer.heard() == "ready"
+
+    @property
+    def pids(self) -> list[int]:
+        return [writer.process.pid for writer in self._writers]
 
     def _sessions(self, kinds: Sequence[str]) -> list[list[str]]:
         """Flushes replace their session: it is no other's to write to."""
@@ -77,7 +81,7 @@ class Team:
         self.until(have_come, "all writers go on")
 
     def _counts(self, tag: bytes = DONE) -> list[int]:
-        return [path.read_bytes().count(tag) for path in self._ledgers]
+        return [path.read_bytes().count(tag) for path in self.ledgers]
 
     def refusals(self) -> int:
         """How many errors have come through the store's door."""
@@ -100,7 +104,7 @@ class Team:
             writer.process.stdin.close()
         for writer in self._writers:
             writer.end()
-        return [Ledger.read(str(path)) for path in self._ledgers]
+        return [Ledger.read(str(path)) for path in self.ledgers]
 
     def verify(self, trial: str, database: str, *, refusals: str = "") -> Result:
         """Stop, and compare: what was acknowledged is stored once, and nothing else; what was

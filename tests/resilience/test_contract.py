@@ -59,6 +59,6 @@ def test_through_pgbouncer(processes: Processes, tell: Callable[[str], None]) ->
 
 def test_on_a_cluster(processes: Processes, tell: Callable[[str], None]) -> None:
     require("mysql")
-    cluster = started(partial(Cluster, processes), must_be=False)
+    cluster = started(partial(Cluster, processes))
     node = cluster.nodes[1].server
     tell(passes("ASM_TEST_MYSQL_URL", node, node.port, "MysqlTests or MysqlOtherTests"))

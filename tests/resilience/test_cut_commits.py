@@ -15,17 +15,22 @@ from asm_store.exceptions import StorageError
 from asm_store.models import Session
 from asm_store.test import make_event, make_run, make_session
 from tests.cases import only_on
-from tests.databases import on_server, vendor_of
+from tests.databases import vendor_of
 from tests.failures import stored
 from tests.resilience.conftest import Gather, rounds
 from tests.resilience.proxies import TWO_ERRORS, Proxy
-from tests.resilience.servers import start_server
+from tests.resilience.servers import databases_on, start_server
 from tests.results import Result
 from tests.servers.processes import Processes
 
 CUT = pytest.mark.parametrize("cut", ["insert", "commit"])
 # An append that is one statement commits by itself.
 ALONE = b"WITH counter"
+# The statements after which something may be committed or not; of a prepared one its name is sent.
+UNDER_LOAD = {
+    "postgresql": (ALONE, b"COPY asm_events", b"COMMIT", b"_pg3_"),
+    "mysql": (b"COMMIT",),
+}
 
 
 def message(server: str, cut: str, *, alone: bool = False) -> bytes:
@@ -54,7 +59,7 @@ def session(server: str, proxy: Proxy) -> Session:
 
 def once(proxy: Proxy, cut_at: bytes, call: Callable[[], Any], instead: bytes = b"") -> Any:
     """Make the call; of the first such message nobody hears the answer."""
-    proxy.instead, proxy.cut_at = instead, cut_at
+    proxy.instead, proxy.cut_at = instead, (cut_at,)
     answer = call()
     assert proxy.cuts == 1
     return answer
@@ -136,9 +141,9 @@ def test_commits_are_cut_under_load(
 ) -> None:
     own = start_server(vendor, processes).server
     with Proxy(own.host, own.port) as proxy:
-        database = on_server(vendor, own)
-        team = gather(proxy.database(database), watched=database)
-        proxy.every, proxy.cut_at = 5, ALONE if vendor == "postgresql" else b"COMMIT"
+        databases = databases_on(vendor, own)
+        team = gather(*map(proxy.database, databases), watched=databases[0])
+        proxy.every, proxy.cut_at = 5, UNDER_LOAD[vendor]
         count = rounds(is_long, 20, 2_000)
         team.until(lambda: proxy.cuts >= count, f"{count} commits are cut")
         team.rounds = proxy.cuts

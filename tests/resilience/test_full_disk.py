@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.databases import on_server
 from tests.resilience.conftest import Gather, rounds
+from tests.resilience.disks import Disk, Limits, small_disk
 from tests.resilience.servers import OwnServer, start_server
 from tests.resilience.teams import Team
 from tests.results import Result
 from tests.servers.processes import Processes
 
 MEGABYTES = {"sqlite": 8, "postgresql": 160, "mysql": 320}
-# Of the three drivers, in the words of their databases.
-FULL = "No space left|disk is full|is full|Disk full"
-PIECE = bytes(1 << 16)
+VENDORS = pytest.mark.parametrize("vendor", MEGABYTES)
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="there are small disks and prlimit on Linux only"
+)
 
 
 @pytest.fixture
-def small(vendor: str, processes: Processes) -> Iterator[Processes]:
-    """Servers whose data lie in a file system of a few megabytes."""
-    folder = processes.directory / f"disk-{vendor}"
-    folder.mkdir()
-    options = f"size={MEGABYTES[vendor]}m,mode=711"
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if sys.platform != "linux" or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        with Processes(folder) as running:
-            yield running
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+def disk(vendor: str, processes: Processes) -> Iterator[Disk]:
+    with small_disk(processes.directory / f"disk-{vendor}", MEGABYTES[vendor]) as disk:
+        yield disk
 
 
-def fill(folder: Path) -> Path:
-    """With a file that takes what is left."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(PIECE):
-            pass
-    return ballast
+@pytest.fixture
+def small(vendor: str, processes: Processes, disk: Disk) -> Iterator[Processes]:
+    """Servers whose data lie there."""
+    with Processes(processes.directory / f"disk-{vendor}") as running:
+        yield running
 
 
 def begin(vendor: str, small: Processes) -> tuple[OwnServer | None, dict[str, Any]]:
@@ -63,10 +51,25 @@ def is_noticed(team: Team, own: OwnServer | None, refusals: int) -> bool:
     return team.refusals() > refusals or (own is not None and not own.is_running())
 
 
-@pytest.mark.parametrize("vendor", ["sqlite", "postgresql", "mysql"])
+def fill_and_free(disk: Disk, team: Team, own: OwnServer | None) -> None:
+    """Until somebody has noticed; a server that has died of it is started again."""
+    noticed = partial(is_noticed, team, own, team.refusals())
+    if own is None:
+        disk.fill(team.pids, team.ledgers)
+    elif own.server.pid is not None:
+        disk.fill([own.server.pid], [])
+    team.until(noticed, "somebody is refused")
+    disk.free()
+    if own and not own.is_running():
+        own.start()
+    team.rounds += 1
+
+
+@VENDORS
 def test_the_disk_is_full(
     vendor: str,
     small: Processes,
+    disk: Disk,
     gather: Gather,
     is_long: bool,
     report: Callable[[Result], None],
@@ -75,12 +78,19 @@ def test_the_disk_is_full(
     team = gather(database)
     for _ in range(rounds(is_long, 2, 20)):
         team.await_appends()
-        noticed = partial(is_noticed, team, own, team.refusals())
-        ballast = fill(small.directory)
-        team.until(noticed, "somebody is refused")
-        ballast.unlink()
-        if own and not own.is_running():
-            own.start()
-        team.rounds += 1
+        fill_and_free(disk, team, own)
     team.await_appends()
-    report(team.verify("disk full", vendor, refusals=FULL))
+    report(team.verify("disk full", vendor, refusals=disk.refusals))
+
+
+@VENDORS
+def test_files_may_not_grow(
+    vendor: str, processes: Processes, gather: Gather, report: Callable[[Result], None]
+) -> None:
+    """What the trial is where nothing can be mounted."""
+    own, database = begin(vendor, processes)
+    team, limits = gather(database), Limits()
+    team.await_appends()
+    fill_and_free(limits, team, own)
+    team.await_appends()
+    report(team.verify("files limited", vendor, refusals=limits.refusals))

@@ -35,7 +35,7 @@ ELSEWHERE = f"{ALIAS}_elsewhere"
 @pytest.fixture(scope="module")
 def cluster(processes: Processes) -> Cluster:
     require("mysql")
-    return started(partial(Cluster, processes), must_be=False)
+    return started(partial(Cluster, processes))
 
 
 @pytest.fixture

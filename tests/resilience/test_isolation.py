@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.databases import on_server
 from tests.resilience.conftest import Gather
-from tests.resilience.servers import start_server
+from tests.resilience.servers import prepared, start_server
 from tests.results import Result
 from tests.servers.processes import Processes
 
@@ -21,7 +21,8 @@ def test_serializable(
     from django.db.backends.postgresql.psycopg_any import IsolationLevel  # which needs a driver
 
     options = {"isolation_level": IsolationLevel.SERIALIZABLE}
-    team = gather({**database, "OPTIONS": options}, watched=database)
+    strict = {**database, "OPTIONS": options}
+    team = gather(strict, prepared(strict), watched=database)
     team.rounds = 1
     team.await_appends(5_000 if is_long else 20)
     result = team.verify("SERIALIZABLE", "PostgreSQL")

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.databases import on_server
 from tests.resilience.conftest import Gather, rounds
-from tests.resilience.servers import start_server
+from tests.resilience.servers import databases_on, start_server
 from tests.results import Result
 from tests.servers.processes import Processes
 
@@ -22,7 +21,7 @@ def test_the_server_is_killed(
     report: Callable[[Result], None],
 ) -> None:
     own = start_server(vendor, processes)
-    team = gather(on_server(vendor, own.server))
+    team = gather(*databases_on(vendor, own.server))
     for _ in range(rounds(is_long, 2, 50)):
         team.await_appends()
         own.kill()

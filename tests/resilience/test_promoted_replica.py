@@ -11,6 +11,7 @@ from tests.cases import require, started
 from tests.databases import on_server
 from tests.failures import execute
 from tests.resilience.conftest import Gather, rounds
+from tests.resilience.servers import prepared
 from tests.resilience.teams import Team
 from tests.results import Result
 from tests.servers.postgresql import OwnServer, Replica
@@ -78,8 +79,8 @@ def test_the_replica_takes_over(
     report: Callable[[Result], None],
 ) -> None:
     require("postgresql")
-    pair = started(lambda: Pair(processes), must_be=False)
-    team = gather(pair.database())
+    pair = started(lambda: Pair(processes))
+    team = gather(pair.database(), prepared(pair.database()))
     count = rounds(is_long, 1, 20)
     for number in range(1, count + 1):
         go_round(pair, team, is_last=number == count)

@@ -50,7 +50,7 @@ def until_stored(append: Callable[[], T], note: Callable[[str], None]) -> T:
 
 def work(database: dict[str, Any], ledger: str, kind: str, sessions: list[str]) -> None:
     logging.disable(logging.WARNING)  # each failure is counted
-    configure(database, ASM_STORE_RETRY_SECONDS=PATIENCE, ASM_STORE_NOTIFY=False)
+    configure(database, ASM_STORE_RETRY_SECONDS=PATIENCE)
     # The models need django.setup() first.
     from asm_store import signals
     from asm_store.backends.database import DatabaseSessionStore

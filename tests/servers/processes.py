@@ -136,12 +136,12 @@ class Processes:
 
     def kill(self, pid: int) -> None:
         """Kill a server and the processes that it has started, all at once."""
-        children = _children(pid)
+        started = children(pid)
         self.stop(pid, signal.SIGKILL)
-        for child in children:
+        for child in started:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-        while any(map(_is_alive, children)):  # what they share must be free
+        while any(map(_is_alive, started)):  # what they share must be free
             time.sleep(0.01)
 
     def _surroundings(self, account: Account) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     shown = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
     )

@@ -33,6 +33,7 @@ from tests.maintenance.histories import (
     rows,
 )
 from tests.proofs.deaths import Forks, Job, forking
+from tests.resilience.rounds import rounds
 
 ROUNDS, LONG_ROUNDS = 4, 100
 STEPS, SEEDS = 6, 3  # in the short form: how many of the moments, in the long one all of them
@@ -210,7 +211,7 @@ def test_killed_at_random_moments(
     chance = random.Random(using)
     for seed in range(SEEDS):
         trial.undisturbed(seed)
-    for number in range(LONG_ROUNDS if is_long else ROUNDS):
+    for number in range(rounds(is_long, ROUNDS, LONG_ROUNDS)):
         trial.kill(number % SEEDS, seconds=chance.uniform(0, trial.seconds))
     tell(str(trial.tally))
 

@@ -19,6 +19,7 @@ from tests.databases import vendor_of
 from tests.failures import execute
 from tests.proofs.verification import Stored, checked, ids
 from tests.proofs.writers import Forks, Job, Ledger, forking
+from tests.resilience.rounds import rounds
 from tests.results import Result
 
 ROUNDS, LONG_ROUNDS = 10, 200
@@ -181,7 +182,7 @@ def test_killed_writers(
 ) -> None:
     tally = Tally()
     chance = random.Random(using)
-    for number in range(LONG_ROUNDS if is_long else ROUNDS):
+    for number in range(rounds(is_long, ROUNDS, LONG_ROUNDS)):
         Round(using, forks, tmp_path / str(number)).run(chance, tally)
 
     assert tally.unfinished > tally.kills.total() / 2

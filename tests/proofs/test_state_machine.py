@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from asm_store.backends.base import BaseSessionStore
 from tests.proofs.machine.pair import Tally
 from tests.proofs.machine.rules import StoreMachine
+from tests.resilience.rounds import rounds
 
 STEPS = 40  # of an example
 EXAMPLES, LONG_EXAMPLES = 6, 250
@@ -24,7 +25,7 @@ TWINS = {name for name in METHODS if name[0] == "a" and name[1:] in METHODS}
 
 def options(is_long: bool) -> settings:
     return settings(
-        max_examples=LONG_EXAMPLES if is_long else EXAMPLES,
+        max_examples=rounds(is_long, EXAMPLES, LONG_EXAMPLES),
         stateful_step_count=STEPS,
         phases=[Phase.generate, Phase.shrink],
         database=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,8 +10,12 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
+from tests.exports import EXTRA_TYPE
+from tests.resilience.cases import AVAILABLE
+from tests.resilience.doors import Bench
 from tests.resilience.teams import Team
 from tests.servers.processes import Processes
 
@@ -78,7 +81,8 @@ def gather(
     return start
 
 
-def rounds(is_long: bool, short: int, long: int) -> int:
-    """How many a trial goes; `ASM_TEST_ROUNDS` says otherwise."""
-    said = os.environ.get("ASM_TEST_ROUNDS")
-    return int(said) if said else long if is_long else short
+@pytest.fixture
+def bench(transactional_db: None) -> Iterator[Bench]:
+    """Databases of each vendor, filled with the same, whose doors are to answer alike."""
+    with override_settings(ASM_STORE_EXTRA_EVENT_TYPES=[EXTRA_TYPE]):
+        yield Bench.filled(AVAILABLE)

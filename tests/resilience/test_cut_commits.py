@@ -17,8 +17,9 @@ from asm_store.test import make_event, make_run, make_session
 from tests.cases import only_on
 from tests.databases import vendor_of
 from tests.failures import stored
-from tests.resilience.conftest import Gather, rounds
+from tests.resilience.conftest import Gather
 from tests.resilience.proxies import TWO_ERRORS, Proxy
+from tests.resilience.rounds import rounds
 from tests.resilience.servers import databases_on, start_server
 from tests.results import Result
 from tests.servers.processes import Processes

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.databases import on_server
-from tests.resilience.conftest import Gather, rounds
+from tests.resilience.conftest import Gather
 from tests.resilience.disks import Disk, Limits, small_disk
+from tests.resilience.rounds import rounds
 from tests.resilience.servers import OwnServer, start_server
 from tests.resilience.teams import Team
 from tests.results import Result

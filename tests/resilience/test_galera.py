@@ -19,7 +19,8 @@ from asm_store.maintenance import health_check
 from asm_store.test import make_event, make_run, make_session
 from tests.cases import require, started
 from tests.databases import on_server
-from tests.resilience.conftest import ALIAS, Gather, Look, rounds
+from tests.resilience.conftest import ALIAS, Gather, Look
+from tests.resilience.rounds import rounds
 from tests.resilience.teams import migrate
 from tests.results import Result
 from tests.servers.galera import Cluster

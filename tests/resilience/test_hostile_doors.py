@@ -5,62 +5,25 @@ The store's own are tried in tests/proofs/test_hostile_payloads.py.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.conf import settings as django_settings
-from django.test import override_settings
-from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from asm_store import queries
 from asm_store.formats import export_sessions
 from asm_store.live import SessionEventsView, SessionStreamView
-from tests.cases import EMPTIED_APPS
-from tests.databases import ALIASES
-from tests.exports import EXTRA_TYPE
 from tests.proofs.machine.corpus import TEXTS, TIMES, VALUES
 from tests.resilience import doors
-from tests.resilience.conftest import rounds
+from tests.resilience.cases import AVAILABLE, on_all, try_all
 from tests.resilience.doors import Bench
-
-T = TypeVar("T")
-# One of each vendor.
-AVAILABLE = [alias for alias in ALIASES[::2] if alias in django_settings.DATABASES]
-CASES, LONG_CASES = 40, 3_000
-
-on_all = pytest.mark.django_db(transaction=True, databases=AVAILABLE, available_apps=EMPTIED_APPS)
-
-
-@pytest.fixture
-def bench(transactional_db: None) -> Iterator[Bench]:
-    with override_settings(ASM_STORE_EXTRA_EVENT_TYPES=[EXTRA_TYPE]):
-        yield Bench.filled(AVAILABLE)
-
-
-def try_all(
-    judge: Callable[[T], None], cases: SearchStrategy[T], corpus: list[T], is_long: bool
-) -> None:
-    """Those of the corpus in every run, and as many others as there is time for."""
-    for case in corpus:
-        judge = example(case)(judge)
-    options = settings(
-        max_examples=rounds(is_long, CASES, LONG_CASES),
-        derandomize=not is_long,  # what is red, is red everywhere
-        database=None,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate, Phase.shrink],
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    options(given(cases)(judge))()
-
 
 # Queries and their cursors
 
@@ -68,16 +31,18 @@ FILTERS = (
     "session_id", "session_ids", "run_ids", "agent_id", "status", "provider", "providers", "tags",
     "types", "since", "until", "created_after", "created_before", "started_after",
     "started_before", "min_tokens", "correlation_id", "order_by", "limit", "cursor",
-    "include_deleted", "include_total", "pricing_table", "nonsense",
+    "include_deleted", "include_total", "pricing_table", "step", "most_runs", "nonsense",
 )  # fmt: skip
 NAMES = (
     "search_sessions", "search_runs", "search_events", "count_events", "get_usage_summary",
-    "get_cost_summary", "get_totals",
+    "get_cost_summary", "get_totals", "get_agent_usage", "get_cost_entries", "get_latest_failures",
+    "get_overview", "get_run_durations", "get_top_sessions", "get_trend",
 )  # fmt: skip
 OF_ONE = ("get_session_stats", "export_session")
 GOOD: tuple[Any, ...] = (
     "child", "GONE", "run", "failed", ["failed", "active"], ("x",), 1, 0, True, None, [], "b",
     "created_at_asc", "sequence_asc", "timestamp_desc", "token_usage_desc", "message_sent",
+    "cost_desc", "hour", "day",
 )  # fmt: skip
 given_values = st.sampled_from([*GOOD, *VALUES, *TEXTS, *TIMES]) | st.text(max_size=9)
 options = st.dictionaries(
@@ -100,6 +65,12 @@ def test_queries(bench: Bench, is_long: bool, tell: Callable[[str], None]) -> No
 
     try_all(judge, asked, ASKED, is_long)
     tell(str(bench))
+
+
+def test_every_query_is_asked() -> None:
+    functions = {name for name in queries.__all__ if inspect.isfunction(getattr(queries, name))}
+    twins = {name for name in functions if name[0] == "a" and name[1:] in functions}
+    assert functions - twins == {*NAMES, *OF_ONE}
 
 
 @on_all

@@ -8,7 +8,8 @@ from functools import partial
 from tests.cases import started
 from tests.databases import on_server
 from tests.failures import execute
-from tests.resilience.conftest import Gather, rounds
+from tests.resilience.conftest import Gather
+from tests.resilience.rounds import rounds
 from tests.resilience.servers import start_server
 from tests.results import Result
 from tests.servers.pgbouncer import Pooler

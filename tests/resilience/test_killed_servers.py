@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.resilience.conftest import Gather, rounds
+from tests.resilience.conftest import Gather
+from tests.resilience.rounds import rounds
 from tests.resilience.servers import databases_on, start_server
 from tests.results import Result
 from tests.servers.processes import Processes

@@ -10,7 +10,8 @@ from django.db import connections
 from tests.cases import require, started
 from tests.databases import on_server
 from tests.failures import execute
-from tests.resilience.conftest import Gather, rounds
+from tests.resilience.conftest import Gather
+from tests.resilience.rounds import rounds
 from tests.resilience.servers import prepared
 from tests.resilience.teams import Team
 from tests.results import Result

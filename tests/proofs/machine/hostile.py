@@ -356,6 +356,7 @@ WRITES = (
     _call("save_run", records(Run)),
     _call("append_event_with_sequence", records(Event)),
     _call("append_events", batches, expected_sequence=counts),
+    _call("writer", some_ids, records(Event), max_events=counts, max_delay=waits),
     _call("flush", records(Session), records(Run), batches, any_mappings),
     _call(
         "update_session", some_ids, status=session_statuses, add_tags=tags, remove_tags=tags,
@@ -382,4 +383,4 @@ READS = (
         idle_timeout=waits,
     ),
 )  # fmt: skip
-calls = st.sampled_from([*WRITES[:6] * 4, *WRITES[6:], *READS]).flatmap(lambda chosen: chosen)
+calls = st.sampled_from([*WRITES[:7] * 4, *WRITES[7:], *READS]).flatmap(lambda chosen: chosen)

@@ -99,7 +99,13 @@ def canonical(value: Any) -> str:
 
 
 def call(store: BaseSessionStore, name: str, *arguments: Any, **options: Any) -> Any:
-    """What the store's method `name` returns; all that it yields, in a list."""
+    """What the store's method `name` returns; all that it yields, in a list. To a writer the last
+    argument is written.
+    """
+    if name == "writer":
+        *arguments_of_writer, event = arguments
+        with store.writer(*arguments_of_writer, **options) as writer:
+            return writer.write(event)
     answer = getattr(store, name)(*arguments, **options)
     return list(answer) if isinstance(answer, Iterator) else answer
 
@@ -108,6 +114,10 @@ def acall(store: BaseSessionStore, name: str, *arguments: Any, **options: Any) -
     """As `call()`, by the method's async twin."""
 
     async def run() -> Any:
+        if name == "writer":
+            *arguments_of_writer, event = arguments
+            async with store.awriter(*arguments_of_writer, **options) as writer:
+                return await writer.write(event)
         answer = getattr(store, f"a{name}")(*arguments, **options)
         if isinstance(answer, AsyncIterator):
             return [item async for item in answer]

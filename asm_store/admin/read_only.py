@@ -117,13 +117,26 @@ class ReadOnlyAdmin(ModelAdminBase):
         return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """By nothing but `lookups` and the filters: what a lookup finds tells what is stored."""
+        """By nothing but `lookups` and the filters: what a lookup finds tells what is stored.
+
+        What no text can be is refused here, but where the FilterSet tells it.
+        """
         filters: Any = self.list_filter
-        names = (getattr(kind, "names", None) or (kind.parameter_name,) for kind in filters)
-        return lookup in self.lookups or any(lookup in some for some in names)
+        if any(lookup in getattr(kind, "names", ()) for kind in filters):
+            return True
+        names = {getattr(kind, "parameter_name", None) for kind in filters}
+        return lookup in names | self.lookups and not has_unstorable(value)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[models.Model]:
         return super().get_queryset(request).using(database())
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """None also for what no id can be, which PostgreSQL does not even compare."""
+        if has_unstorable(object_id):
+            return None
+        return super().get_object(request, object_id, from_field or None)
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """By id where ids are looked for: their range is the index's own then."""

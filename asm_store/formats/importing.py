@@ -61,7 +61,9 @@ def _logs(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[tuple[Pa
     """Every log once, or what is wrong with its path; a subagent's after those of sessions."""
     found: dict[Path, str | None] = {}
     for path in paths:
-        logs = list(_logs_below(found, path, suffixes)) if path.is_dir() else [path]
+        # Not Path's own, which raises for a name that is too long.
+        is_directory = os.path.isdir(path)  # noqa: PTH112
+        logs = list(_logs_below(found, path, suffixes)) if is_directory else [path]
         if not logs:
             found[path] = f"no {', '.join(suffixes)} file in this directory"
         found.update(dict.fromkeys(logs))

@@ -109,8 +109,8 @@ words = st.sampled_from(
         " ", "é", "\udcff", "%s", "'; --", "../../etc/passwd", "2026-03-02", "2026-13-45", "--all",
         "--json", "--full", "--last", "--after", "--type", "--run", "--status", "--tag", "-v", "9",
         "--agent-id", "--created-after", "--include-deleted", "--include-artifacts", "--format",
-        "--max-session-age-days", "--batch-size", "--health-check", "message_sent", "failed",
-        "--nonsense", "x" * 300, "\x1b[2J", "\n",
+        "--max-session-age-days", "--batch-size", "--health-check", "--session", "--max-seconds",
+        "message_sent", "failed", "--nonsense", "x" * 300, "\x1b[2J", "\n",
     ]
 )  # fmt: skip
 COMMANDS = (
@@ -120,6 +120,11 @@ COMMANDS = (
     ["asm_stats"],
     ["asm_stats", "--json"],
     ["asm_maintenance", "--dry-run"],
+    ["asm_maintenance", "--noinput", "--json"],
+    ["asm_maintenance", "--health-check", "--json"],
+    ["asm_maintenance", "--repair", "--noinput"],
+    ["asm_import", "--json"],
+    ["asm_import", "--dry-run", "--strict"],
 )
 commands = st.builds(
     lambda command, more: [*command, *more], st.sampled_from(COMMANDS), st.lists(words, max_size=3)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.databases import on_server
 from tests.resilience.conftest import Gather
+from tests.resilience.rounds import rounds
 from tests.resilience.servers import prepared, start_server
 from tests.results import Result
 from tests.servers.processes import Processes
@@ -23,8 +24,9 @@ def test_serializable(
     options = {"isolation_level": IsolationLevel.SERIALIZABLE}
     strict = {**database, "OPTIONS": options}
     team = gather(strict, prepared(strict), watched=database)
-    team.rounds = 1
-    team.await_appends(5_000 if is_long else 20)
+    for _ in range(rounds(is_long, 1, 250)):
+        team.await_appends(20)
+        team.rounds += 1
     result = team.verify("SERIALIZABLE", "PostgreSQL")
     report(result)
     assert result.retries["busy"] > 0, "nothing was refused"

@@ -24,8 +24,10 @@ class MySQLOperations(BaseOperations):
 
     # https://mariadb.com/kb/en/mariadb-error-codes/
     busy: ClassVar = frozenset({1020, 1205, 1213, 1637, 3572})
+    # Lost or refused; and a server that takes no writes any more, since another does.
     gone: ClassVar = frozenset(
-        {1040, 1047, 1053, 1077, 1078, 1079, 1158, 1159, 1160, 1161, 1203, 1927}
+        {1290, 1792, 1836}
+        | {1040, 1047, 1053, 1077, 1078, 1079, 1158, 1159, 1160, 1161, 1203, 1927}
         | {2002, 2003, 2006, 2013, 2055, 4031}
     )
 

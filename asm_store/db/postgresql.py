@@ -25,8 +25,13 @@ class PostgreSQLOperations(BaseOperations):
 
     # https://www.postgresql.org/docs/current/errcodes-appendix.html
     busy: ClassVar = frozenset({"40001", "40P01", "55P03"})
-    # Shut down, crashed, starting, too many connections; class 08 is the connection's own.
-    gone: ClassVar = frozenset({"57P01", "57P02", "57P03", "57P05", "53300"})
+    # Shut down, crashed, starting, too many connections; ended after a pause in a transaction
+    # (25P03) or a long one (25P04). Class 08 is the connection's own. And what only a new
+    # connection mends: a server that takes no writes any more since another does (25006), and a
+    # statement whose preparation somebody has taken back (26000).
+    gone: ClassVar = frozenset(
+        {"57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04", "25006", "26000"}
+    )
 
     # Not psycopg_pool's PoolTimeout: the pool has waited already, as long as its users allow it.
     # psycopg's own InternalError is an answer out of step: behind PgBouncer a connection that the
@@ -149,7 +154,7 @@ class PostgreSQLOperations(BaseOperations):
             return Failure.NO_TABLE
         if state in self.busy:
             return Failure.BUSY
-        if state in self.gone or (state or "").startswith("08"):
+        if state in self.gone or (state or "").startswith("08") or _is_outdated(cause):
             return Failure.CONNECTION
         # The same two answers at the beginning of a COPY.
         if state is None and "COPY cannot be mixed" in str(cause):
@@ -161,3 +166,13 @@ class PostgreSQLOperations(BaseOperations):
             passing = any(reason in text for reason in self.passing)
             return Failure.OTHER if "FATAL" in text and not passing else Failure.CONNECTION
         return Failure.OTHER
+
+
+def _is_outdated(error: Any) -> bool:
+    """Whether it is of a statement that was prepared before a column's type was changed.
+
+    It would fail for ever on that connection. https://www.postgresql.org/docs/current/sql-prepare.html
+    """
+    # Its code is that of any feature that is missing, its text in the server's language.
+    told_by = getattr(getattr(error, "diag", None), "source_function", None)
+    return told_by == "RevalidateCachedQuery"

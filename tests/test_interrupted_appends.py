@@ -106,9 +106,9 @@ class Rival:
         numbers: list[int] = []
 
         def meanwhile() -> None:
-            number = until(lambda: numbers, "the append has a connection")[0]
-            await_wait(self.using, number)
             if act is not None:
+                number = until(lambda: numbers, "the append has a connection")[0]
+                await_wait(self.using, number)
                 act(self.using, number)
 
         def called() -> Any:

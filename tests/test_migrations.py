@@ -14,7 +14,10 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.test.factories import make_event
+from asm_store.maintenance import health_check
+from asm_store.test.factories import make_event, make_run, make_session
+from tests.failures import execute
+from tests.threads import run_threads
 
 Migrate = Callable[[str], None]
 # What each state's tables are filled with, by model: its columns of that state. A migration that
@@ -296,6 +299,58 @@ def test_the_store_goes_on_with_data_of_each_earlier_state(
     assert [event.pk for event in store.get_events("ses_child")] == ["evt_1", "evt_2", appended.pk]
     store.delete_session("ses_child")
     assert store.get_latest_sequence("ses_parent") == 2**40
+
+
+@pytest.mark.parametrize("state", NAMES)
+def test_code_of_each_earlier_state_writes_to_the_latest(using: str, state: str) -> None:
+    """As it does during an upgrade: it names the columns that it knew."""
+    fill(using, state)
+    rows = stored(using, state)
+    assert rows == expected(rows)
+    store = DatabaseSessionStore(using)
+    events = store.append_events([make_event("ses_child", run_id="run_1"), make_event("ses_child")])
+    assert [event.sequence_number for event in events] == [3, 4]
+    [run] = store.list_runs("ses_child")
+    assert (run.pk, run.error) == ("run_1", {"error_message": "no"})
+
+
+@pytest.fixture
+def later_columns(using: str) -> Iterator[None]:
+    """Each table has a column more, as a later version may add it; others are at work meanwhile."""
+    names = tables(using)
+    store = DatabaseSessionStore(using)
+    session = store.save_session(make_session(id="before"))
+    store.append_events([make_event(session), make_event(session)])
+    store.append_event(make_event(session))
+    store.get_events("before")
+    try:
+        for name in names:
+            alter(using, f"ALTER TABLE {name} ADD COLUMN later integer DEFAULT 7 NOT NULL")
+        yield
+    finally:
+        for name in names:
+            alter(using, f"ALTER TABLE {name} DROP COLUMN later")
+
+
+def alter(using: str, sql: str) -> None:
+    run_threads([lambda: execute(using, sql)])
+
+
+@pytest.mark.usefixtures("later_columns")
+def test_this_code_goes_on_with_columns_of_a_later_one(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    numbers = [event.sequence_number for event in store.get_events("before")]
+    added = store.append_events([make_event("before"), make_event("before")])
+    added.append(store.append_event_with_sequence(make_event("before")))
+    assert [*numbers, *(event.sequence_number for event in added)] == [1, 2, 3, 4, 5, 6]
+    session, run = make_session(id="new"), make_run("new", status="completed")
+    store.flush(session, run, [make_event(session, run_id=run.pk)])
+    store.update_session("new", add_tags=["x"])
+    assert len(list(store.iter_events_json("new"))) == 1
+    assert list(execute(using, "SELECT DISTINCT later FROM asm_events")) == [(7,)]
+    assert health_check(using=using) == []
+    store.delete_session("new")
+    assert [each.pk for each in store.list_sessions()] == ["before"]
 
 
 @pytest.mark.parametrize("state", NAMES)

@@ -28,6 +28,12 @@ READ_ONLY = {
 LISTED = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
 # The driver does not notice it so.
 TAKE_BACK = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
+TAKE_NAMES = """DO $$ BEGIN FOR n IN 0..99 LOOP
+    BEGIN
+        EXECUTE 'PREPARE _pg3_' || n || ' AS SELECT 1';
+    EXCEPTION WHEN duplicate_prepared_statement THEN NULL;
+    END;
+END LOOP; END $$"""
 # Each statement is prepared at once.
 prepared = only_on("postgresql_other")
 
@@ -100,6 +106,14 @@ class TestPreparedStatements:
         append(using, session)
         assert numbers(using, session) == [1, 2, 3]
         assert retries == ["connection"] * 2
+
+    def test_whose_names_are_others(self, using: str, session: Session, retries: list[str]) -> None:
+        """As behind a pooler that lends a connection on which another client has prepared his."""
+        execute(using, TAKE_NAMES)
+        events = [make_event(session), make_event(session)]
+        DatabaseSessionStore(using).append_events(events)
+        assert retries == ["connection"]
+        assert numbers(using, session) == [1, 2, 3]
 
     def test_whose_result_has_another_type(
         self, using: str, session: Session, retries: list[str]

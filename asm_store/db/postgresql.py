@@ -27,10 +27,10 @@ class PostgreSQLOperations(BaseOperations):
     busy: ClassVar = frozenset({"40001", "40P01", "55P03"})
     # Shut down, crashed, starting, too many connections; ended after a pause in a transaction
     # (25P03) or a long one (25P04). Class 08 is the connection's own. And what only a new
-    # connection mends: a server that takes no writes any more since another does (25006), and a
-    # statement whose preparation somebody has taken back (26000).
+    # connection mends: a server that takes no writes any more since another does (25006), and
+    # prepared statements of which server and driver think differently (26000, 42P05).
     gone: ClassVar = frozenset(
-        {"57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04", "25006", "26000"}
+        {"57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04", "25006", "26000", "42P05"}
     )
 
     # Not psycopg_pool's PoolTimeout: the pool has waited already, as long as its users allow it.

@@ -36,7 +36,7 @@ TEXTS = (
     "\x00", "a\x00b\x00", "\ud800", "\udfff\ud800", "\ud83d\ude42", "\ud83d\ud83d\ude42\ude42",
     "\u2400\ufffd", "\\u0000", "\ufffe\uffff\ufeff", "\u2028\x85\r\n", "e\u0301", " padded ",
     "%s %(a)s $1 :a ? {0}", "'; --\\", "\x1a\x08", "\U0010ffff" * 255, "\ud83d\ude42" * 128,
-    "x" * 256, Name("name"), Colour.RED,
+    "x" * 256, Name("name"), Colour.RED, "\\N", "\\.\n\\N\t\\",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     -0.0, 1e16, 1e23, -1.5e300, 5e-324, sys.float_info.max, 9007199254740993.0, Real(1e23),
@@ -64,6 +64,12 @@ _numbers = itertools.count()
 def _event(**columns: Any) -> Call:
     event = plain(Event).but(**{"id": f"evt-{next(_numbers)}", **columns})
     return Call("append_event_with_sequence", (event,))
+
+
+def _batch(*texts: str) -> Call:
+    """Events with these texts, of which PostgreSQL is told by a COPY."""
+    calls = (_event(correlation_id=text, provider=text, data={"a": text}) for text in texts)
+    return Call("append_events", ([call.arguments[0] for call in calls],))
 
 
 def _saved(**columns: Any) -> Call:
@@ -96,6 +102,7 @@ def _calls() -> list[Call]:
         _run(token_usage={"input_tokens": sys.float_info.max, "output_tokens": 1e308}),
         *(_run(cost_usd=value) for value in (*VALUES[:16], -1, 10**308, Huge(10**309))),
         *(_run(turn_count=value) for value in (-1, 2**31 - 1, 2**31, 1.0, Level.HIGH)),
+        _batch(*(text for text in TEXTS if len(text) < 200)),
         Call("append_events", (Once([plain(Event), plain(Event).but(data={"a": b""})]),)),
         *(Call("flush", (plain(Session), run, [plain(Event)], {"\u2400": 1})) for run in RUNS),
         Call("get_events", (Name(SESSION),), {"limit": 10**100, "before": Huge(10**100)}),

@@ -113,7 +113,13 @@ def flushes(sessions: Sequence[str]) -> Iterator[Call]:
         yield {**_call(events), "session": session.to_dict(), "run": run.to_dict()}
 
 
-KINDS = {"singles": singles, "batches": batches, "flushes": flushes}
+def streams(sessions: Sequence[str]) -> Iterator[Call]:
+    """As tokens come: a writer stores them, not all together."""
+    while True:
+        yield {**_call(_some_events(sessions[:1], random.randint(5, 20))), "is_streamed": True}
+
+
+KINDS = {"singles": singles, "batches": batches, "flushes": flushes, "streams": streams}
 
 
 def _call(events: Iterable[Event]) -> Call:
@@ -134,6 +140,11 @@ def make(store: DatabaseSessionStore, call: Call) -> list[Event]:
         return store.flush(Session.from_dict(call["session"]), Run.from_dict(call["run"]), events)
     if len(events) == 1:
         return [store.append_event_with_sequence(events[0])]
+    if "is_streamed" in call:
+        with store.writer(events[0].session_id, max_events=3) as writer:
+            for event in events:
+                writer.write(event)
+    # What is stored already comes back.
     return store.append_events(events)
 
 

@@ -22,14 +22,16 @@ from tests.results import Result
 from tests.standalone import Child
 
 # A hot session, that all append to, and those that are one writer's own.
-KINDS = ("singles", "batches", "singles", "flushes")
+KINDS = ("singles", "batches", "singles", "flushes", "streams")
+# Whose sessions are no others' to write to: flushes replace them, and streams are to be contiguous.
+ALONE = ("flushes", "streams")
 MODULE = "tests.resilience.writing"
 SECONDS = 180
 DONE, REFUSED = b'["done"', b'["refused"'
 
 
 class Team:
-    """Four writers on one database, or spread over several that show the same.
+    """Five writers on one database, or spread over several that show the same.
 
     The first database is the one that is looked at, by the alias `using`, which is this
     process's own.
@@ -62,9 +64,8 @@ class Team:
         return [writer.process.pid for writer in self._writers]
 
     def _sessions(self, kinds: Sequence[str]) -> list[list[str]]:
-        """Flushes replace their session: it is no other's to write to."""
         return [
-            [own] if kind == "flushes" else [self._hot, own]
+            [own] if kind in ALONE else [self._hot, own]
             for kind, own in zip(kinds, self._own, strict=True)
         ]
 

@@ -210,7 +210,7 @@ def test_an_id_that_another_session_gets_meanwhile(
     assert append(server, [make_event(session)])[0].sequence_number == 1
 
 
-class InterruptedError(Exception):
+class TimeIsUp(Exception):
     """As a worker's time limit is raised, by the handler of a signal."""
 
 
@@ -225,13 +225,13 @@ def test_a_signal_ends_the_wait(using: str, session: Session, given: list[Event]
         signal.pthread_kill(main, signal.SIGUSR1)
 
     def handle(*_: Any) -> None:
-        raise InterruptedError
+        raise TimeIsUp
 
     before = signal.signal(signal.SIGUSR1, handle)
     others = threading.Thread(target=run_threads, args=([rival.work, interrupt],))
     others.start()
     assert rival.has_it.wait(SECONDS)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(TimeIsUp):
         append(using, given)
     rival.is_over.set()
     others.join(SECONDS)

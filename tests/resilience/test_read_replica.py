@@ -43,7 +43,7 @@ def servers(processes: Processes) -> tuple[OwnServer, OwnServer]:
         primary = OwnServer(processes)
         return primary, Replica(processes, primary, "replica-to-read")
 
-    return started(start, must_be=False)
+    return started(start)
 
 
 @pytest.fixture

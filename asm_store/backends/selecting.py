@@ -43,12 +43,12 @@ def events(using: str, wanted: EventFilter) -> RawQuerySet[Event] | tuple[()]:
         return ()
     if wanted.types is not None:
         wanted = replace(wanted, types=tuple(dict.fromkeys(wanted.types)))
-    since: Any = wanted.since
-    if since is not None:
-        since = connections[using].ops.adapt_datetimefield_value(since)
-    given = (wanted.session_id, wanted.run_id, *(wanted.types or ()), since, wanted.after)
+    connection, since = connections[using], wanted.since
+    moment = None if since is None else connection.ops.adapt_datetimefield_value(since)
+    given = (wanted.session_id, wanted.run_id, *(wanted.types or ()), moment, wanted.after)
     parameters = [value for value in (*given, wanted.before) if value is not None]
-    return Event.objects.using(using).raw(_sql(using, _kind(wanted)), parameters)
+    sql = _sql(using, connection.vendor, _kind(wanted))
+    return Event.objects.using(using).raw(sql, parameters)
 
 
 def _kind(wanted: EventFilter) -> EventFilter:
@@ -65,7 +65,10 @@ def _kind(wanted: EventFilter) -> EventFilter:
 
 
 @lru_cache(KINDS)
-def _sql(using: str, kind: EventFilter) -> str:
+def _sql(using: str, vendor: str, kind: EventFilter) -> str:
+    """`vendor` is not what it is compiled for, but with what it is kept: an alias may become that
+    of another database.
+    """
     query: Any = matching(Event.objects.using(using), kind).query
     sql, _parameters = query.get_compiler(using).as_sql()
     return str(sql)

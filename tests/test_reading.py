@@ -18,7 +18,9 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.models import Event, Session
 from asm_store.test import make_event, make_session
 from asm_store.waiting import drive
+from tests.cases import only_on
 from tests.databases import vendor_of
+from tests.failures import execute
 
 
 def peak(lines: Iterator[object]) -> int:
@@ -156,3 +158,26 @@ def differing(
             connection.rollback()
         connection.close()
     forget()
+
+
+FILL = """
+    INSERT INTO asm_events
+        (id, type, timestamp, session_id, sequence_number, data, metadata, schema_version)
+    SELECT %s || n, 'message_sent', now(), %s, n,
+        jsonb_build_object('content', repeat(md5(n::text), 12)), '{}', 1
+    FROM generate_series(1, %s) n
+"""
+
+
+@only_on("postgresql")
+def test_the_last_events_of_a_long_session_are_found_by_the_index(using: str) -> None:
+    store = DatabaseSessionStore(using)
+    session, longer = (store.save_session(make_session()) for _ in range(2))
+    execute(using, FILL, "a", session.pk, 20_000)
+    execute(using, FILL, "b", longer.pk, 200_000)
+    execute(using, "ANALYZE asm_events")
+    with CaptureQueriesContext(connections[using]) as queries:
+        assert len(store.get_events(session.pk, after=19_990)) == 10
+    [read] = queries
+    plan = [line for [line] in execute(using, f"EXPLAIN {read['sql']}")]
+    assert any("Index Scan using asm_events_session_sequence" in line for line in plan), plan

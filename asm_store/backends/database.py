@@ -313,8 +313,8 @@ class DatabaseSessionStore(Tables, BaseSessionStore):
     def _is_together(self, session: Session, events: list[Event]) -> bool:
         """Whether one statement may do all of a flush but the events' rows."""
         return (
-            self._operations.saves_together
-            and not self._is_in_block()
+            not self._is_in_block()
+            and self._operations.saves_together
             and session.parent_session_id is None
             and session.deleted_at is None
             and 0 < len(events) == len({event.id for event in events})

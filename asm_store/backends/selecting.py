@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections
 from django.db.models.query import RawQuerySet
 
+from ..db import get_operations
 from ..models import Event
 from ..querysets import EventQuerySet
 from .arguments import EventFilter
@@ -71,4 +72,4 @@ def _sql(using: str, vendor: str, kind: EventFilter) -> str:
     """
     query: Any = matching(Event.objects.using(using), kind).query
     sql, _parameters = query.get_compiler(using).as_sql()
-    return str(sql)
+    return sql + get_operations(using).unlimited if kind.limit is None else str(sql)

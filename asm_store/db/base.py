@@ -63,6 +63,8 @@ class BaseOperations:
     saves_together: ClassVar[bool] = False
     # Can it wake those who wait for what others commit? `open_channel()` then gives a connection.
     supports_notifications: bool = False
+    # What ends a statement that reads in the order of an index, and may read all of it.
+    unlimited: ClassVar[str] = ""
     # One statement holds at most so many parameters, rows, and bytes of JSON.
     max_parameters: ClassVar[int] = 500
     max_rows: ClassVar[int] = 500

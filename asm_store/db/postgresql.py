@@ -12,12 +12,16 @@ from django.utils import timezone
 from ..models import Event, Run, Session
 from .base import COLUMNS, BaseOperations, Failure, texts
 from .channels import Channel
-from .statements import APPEND, COPY, COUNT, MEMBERS, OF_RUN, OF_SESSION, SAVE
+from .statements import APPEND, COPY, COUNT, MEMBERS, MOST, OF_RUN, OF_SESSION, SAVE
 
 
 class PostgreSQLOperations(BaseOperations):
     appends_alone = True
     saves_together = True
+    # Not known before it runs, such a limit is planned for as a tenth of the rows. Without one, a
+    # reader that takes the last few events of a long session, whose number PostgreSQL cannot guess,
+    # may have it look through the whole table.
+    unlimited = f" LIMIT (SELECT {MOST})"
     share_lock = "FOR SHARE"
     count = COUNT
     max_parameters = 10_000

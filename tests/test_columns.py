@@ -60,7 +60,8 @@ TABLES = [model._meta.db_table for model in MODELS if model._meta.pk.attname in 
 def with_text(model: type[models.Model], number: int, text: str) -> models.Model:
     """A row with `text` in every such column."""
     others: dict[str, Any] = {"sequence_number": number, "byte_size": number}
-    others |= {"is_stored": False, "begin": datetime(2026, 1, 1, tzinfo=UTC)}
+    times = ("begin", "summed_at", "first_started_at", "last_started_at")
+    others |= {"is_stored": False, **dict.fromkeys(times, datetime(2026, 1, 1, tzinfo=UTC))}
     names = {field.attname for field in model._meta.concrete_fields}
     columns = {name: value for name, value in others.items() if name in names}
     return model(**columns, **dict.fromkeys(text_columns(model), text))

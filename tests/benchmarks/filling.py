@@ -36,7 +36,7 @@ COLUMNS = {
         "schema_version", "correlation_id",
     ),
 }  # fmt: skip
-SUMS = ("asm_usage_sums", "asm_usage_marks", "asm_usage_progress")
+SUMS = ("asm_session_sums", "asm_usage_sums", "asm_usage_marks", "asm_usage_progress")
 BATCH = 5_000
 Row = tuple[Any, ...]
 

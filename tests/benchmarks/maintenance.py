@@ -32,6 +32,10 @@ BATCH = 2_000  # rows that a transaction deletes, the policy's default
 DAY = 24 * 60 * 60
 # Seconds between two appends, and for how long they are measured with nothing beside them.
 PAUSE, ALONE = 0.005, 5.0
+# What is a session's, by its column `session_id`.
+CONTENTS = (
+    "asm_artifacts", "asm_events", "asm_runs", "asm_session_sequences", "asm_session_sums",
+)  # fmt: skip
 # How a list of ids is given to a statement.
 LISTS = {"postgresql": "= ANY(%s)"}
 
@@ -199,10 +203,7 @@ def _next(cursor: Any, vendor: str, last: str) -> list[str]:
 def _statements(listed: str) -> list[str]:
     return [
         f"UPDATE asm_sessions SET parent_session_id = NULL WHERE parent_session_id {listed}",
-        *(
-            f"DELETE FROM {table} WHERE session_id {listed}"
-            for table in ("asm_artifacts", "asm_events", "asm_runs", "asm_session_sequences")
-        ),
+        *(f"DELETE FROM {table} WHERE session_id {listed}" for table in CONTENTS),
         f"DELETE FROM asm_sessions WHERE id {listed}",
     ]
 

@@ -212,10 +212,9 @@ class Writers(Pair):
             written = self._awritten if self.are_async[store] else self._written
             written(store, session_id, events, how, options)
 
-        written_ids = {event.pk for event in events}
         error = self.compare("writer", do, events).error
         if error is None or isinstance(error, Stop):  # which stops no event on its way
-            assert written_ids <= self.memory._data.events.keys()
+            assert {event.pk for event in events} <= self.memory._data.events.keys()
 
     def _written(
         self, store: BaseSessionStore, session_id: Any, events: list[Event], how: str, options: Any

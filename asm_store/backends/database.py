@@ -313,7 +313,7 @@ class DatabaseSessionStore(Tables, BaseSessionStore):
     def _is_together(self, session: Session, events: list[Event]) -> bool:
         """Whether one statement may do all of a flush but the events' rows."""
         return (
-            not self._is_in_block()
+            not self._is_in_block()  # which tells of a database that there is not
             and self._operations.saves_together
             and session.parent_session_id is None
             and session.deleted_at is None

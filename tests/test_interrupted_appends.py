@@ -16,7 +16,7 @@ from asm_store import signals
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import EventConflict, StorageError
 from asm_store.models import Event, Session
-from asm_store.test import make_event, make_session
+from asm_store.test import make_event, make_run, make_session
 from tests.cases import only_on
 from tests.databases import vendor_of
 from tests.failures import OWN_NUMBER, SECONDS, driver, execute, stored
@@ -50,14 +50,23 @@ def events(session: Session) -> list[Event]:
     return [make_event(session) for _ in range(3)]
 
 
-@pytest.fixture(params=["one", "batch"])
-def given(request: pytest.FixtureRequest, events: list[Event]) -> list[Event]:
-    """What is appended in one call: on PostgreSQL one statement, or two, of which one is a COPY."""
+@pytest.fixture(params=["one", "batch", "flush"])
+def given(request: pytest.FixtureRequest, session: Session, events: list[Event]) -> list[Event]:
+    """What is appended in one call: on PostgreSQL one statement, or two, of which one is a COPY.
+
+    What is flushed has a run that is not stored yet.
+    """
+    if request.param == "flush":
+        run = make_run(session)
+        return [make_event(session, run_id=run.pk) for _ in range(3)]
     return events[:1] if request.param == "one" else events
 
 
 def append(using: str, events: list[Event]) -> list[Event]:
-    store = DatabaseSessionStore(using)
+    store, first = DatabaseSessionStore(using), events[0]
+    if first.run_id is not None:
+        session = store.get_session(first.session_id)
+        return store.flush(session, make_run(session, id=first.run_id), events)
     if len(events) == 1:
         return [store.append_event_with_sequence(events[0])]
     return store.append_events(events)

@@ -79,7 +79,8 @@ def _renewed(names: Iterable[str]) -> str:
 
 
 # Each of them asks for what the one before has given: so the locks are taken in the order in which
-# all writers take them. What may have to be marked, healed, or refused gives no row.
+# all writers take them. What may have to be marked, healed, or refused gives no row. A row that was
+# there has been locked by this transaction, of which its `xmax` speaks.
 SAVE = f"""WITH counter AS (
         INSERT INTO asm_session_sequences AS kept (session_id, last_sequence, updated_at)
         VALUES (%(session_id)s, %(events)s, %(now)s)

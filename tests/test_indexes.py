@@ -304,7 +304,9 @@ def _postgresql_plan(using: str, sql: str) -> Iterator[str]:
     nodes = [top["Plan"]]
     for node in nodes:
         nodes += node.get("Plans", [])
-        if node["Node Type"] != "Limit":
+        # A limit, and the number that it is told before it begins.
+        is_number = node.get("Parent Relationship") == "InitPlan" and node["Node Type"] == "Result"
+        if node["Node Type"] != "Limit" and not is_number:
             yield node.get("Index Name", node["Node Type"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from argparse import ArgumentParser
@@ -11,21 +10,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import django
-
+from .commands import begun
 from .plan import OPTIONS, ROWS, Sizes
 
 
 def main() -> None:
     parser = _parser()
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = f"{__package__}.settings"
-    django.setup()
+    chosen = begun(parser)
 
-    from . import run
-
-    for vendor, reason in run.missing(chosen.on).items():
-        parser.error(f"{vendor}: {reason}")
     sizes = Sizes(**{size.name: getattr(chosen, size.name) for size in fields(Sizes)})
     report = _measured(chosen.on, chosen.only, sizes, chosen.rounds)
     if chosen.json:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
-import django
 from django.utils import timezone
 
 from . import filling, report
+from .commands import begun
 from .measuring import milliseconds, peak_of
 from .plan import OPTIONS, Sizes, alias_of
 from .searches import deep_cursor
@@ -59,16 +58,12 @@ def main() -> None:
         help="at least two numbers of sessions, ten events each (10,000 100,000)")  # fmt: skip
     add("--rounds", type=int, default=7, help="how often each is done; the shortest is shown (7)")
     add("--json", type=Path, metavar="PATH", help="write all figures to this file")
-    chosen = parser.parse_args()
+    chosen = begun(parser)
     if len(set(chosen.sizes)) < 2 or min(chosen.sizes) < SMALLEST:
         parser.error(f"--sizes: at least two, and none below {SMALLEST:,}.")
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
-    django.setup()
 
     from . import run
 
-    for vendor, reason in run.missing(chosen.on).items():
-        parser.error(f"{vendor}: {reason}")
     written: dict[str, Any] = {"sizes": chosen.sizes, "rounds": chosen.rounds}
     with run.prepared(chosen.on, Sizes(processes=1)):
         written["environment"] = report.environment(chosen.on)

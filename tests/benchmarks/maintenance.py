@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import time
@@ -24,6 +23,7 @@ import django
 from django.db import connections
 
 from . import filling, report
+from .commands import begun
 from .measuring import timed
 from .plan import OPTIONS, Sizes, alias_of, vendor_of
 
@@ -51,14 +51,10 @@ def main() -> None:
     add("--sessions", type=int, default=5_000, help="expired sessions, 6 events each (5,000)")
     add("--rounds", type=int, default=1, help="how often each side removes them (1)")
     add("--json", type=Path, metavar="PATH", help="write all figures to this file")
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
-    django.setup()
+    chosen = begun(parser)
 
     from . import run
 
-    for vendor, reason in run.missing(chosen.on).items():
-        parser.error(f"{vendor}: {reason}")
     found: dict[str, Any] = {"sessions": chosen.sessions}
     with run.prepared(chosen.on, Sizes(processes=1)):
         found["environment"] = report.environment(chosen.on)

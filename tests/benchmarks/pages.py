@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-import django
 from django.db import connections
 
 from . import report
+from .commands import begun
 from .plan import OPTIONS, Sizes, alias_of
 
 
@@ -26,9 +25,7 @@ def main() -> None:
     add("--sessions", type=int, default=20_000, help="sessions to fill in (20,000)")
     add("--rounds", type=int, default=7, help="how often each page is opened (7)")
     add("--unsummed", action="store_true", help="as if maintenance had never added up the runs")
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.page_settings"
-    django.setup()
+    chosen = begun(parser, settings="page_settings")
 
     from django.test.utils import (
         setup_databases,
@@ -39,8 +36,6 @@ def main() -> None:
     from . import run
     from .filling import fill
 
-    for vendor, reason in run.missing(chosen.on).items():
-        parser.error(f"{vendor}: {reason}")
     setup_test_environment()
     users = setup_databases(verbosity=0, interactive=False, aliases={"default": False})
     with run.prepared(chosen.on, Sizes(processes=1)):

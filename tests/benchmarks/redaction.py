@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -14,9 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import django
-
 from . import report
+from .commands import begun
 from .plan import OPTIONS, Sizes, alias_of
 
 KIB = 1024
@@ -54,14 +52,10 @@ def main() -> None:
     add("--on", choices=OPTIONS, default="sqlite", metavar="DATABASE")
     add("--rounds", type=int, default=7, help="how often each is measured (7)")
     add("--json", type=Path, metavar="PATH", help="write all figures to this file")
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
-    django.setup()
+    chosen = begun(parser)
 
     from . import run
 
-    for vendor, reason in run.missing([chosen.on]).items():
-        parser.error(f"{vendor}: {reason}")
     with run.prepared([chosen.on], Sizes(processes=1)):
         environment = report.environment([chosen.on])
         found = measure(alias_of(chosen.on, "recommended"), chosen.rounds)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import django
 from django.db import connections
 
 from . import report
+from .commands import begun
 from .measuring import milliseconds, peak_of, usual
 from .plan import OPTIONS, Sizes, alias_of
 
@@ -36,15 +35,11 @@ def main() -> None:
     add("--sessions", type=int, default=20_000, help="sessions to fill in (20,000)")
     add("--rounds", type=int, default=7, help="how often each call is made; medians are shown (7)")
     add("--json", type=Path, metavar="PATH", help="write all figures to this file")
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
-    django.setup()
+    chosen = begun(parser)
 
     from . import run
     from .filling import fill
 
-    for vendor, reason in run.missing(chosen.on).items():
-        parser.error(f"{vendor}: {reason}")
     found: dict[str, Any] = {"sessions": chosen.sessions, "rounds": chosen.rounds}
     with run.prepared(chosen.on, Sizes(processes=1)):
         found["environment"] = report.environment(chosen.on)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from typing import Any
 import django
 
 from . import report
+from .commands import begun
 from .plan import Sizes, alias_of
 
 ALIAS = alias_of("postgresql", "recommended")
@@ -44,14 +44,10 @@ def main() -> None:
     add("--writers", type=int, nargs="+", default=[1, 8], help="at the same time (1 8)")
     add("--rounds", type=int, default=5, help="how often each way of telling is measured (5)")
     add("--json", type=Path, metavar="PATH", help="write all figures to this file")
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
-    django.setup()
+    chosen = begun(parser, "postgresql")
 
     from . import run
 
-    for vendor, reason in run.missing(["postgresql"]).items():
-        parser.error(f"{vendor}: {reason}")
     with run.prepared(["postgresql"], Sizes(processes=1)):
         found: dict[str, Any] = {"environment": report.environment(["postgresql"])}
         print(report.described(found["environment"]))  # noqa: T201

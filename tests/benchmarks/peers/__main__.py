@@ -8,7 +8,6 @@ langgraph-checkpoint-postgres eventsourcing.
 from __future__ import annotations
 
 import json
-import os
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,9 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import django
-
 from .. import report
+from ..commands import begun
 from ..measuring import Sample
 from ..plan import Sizes, alias_of
 from .known import KNOWN, OURS, is_installed, kind_of
@@ -41,14 +39,10 @@ def main() -> None:
     add("--rounds", type=int, default=3, help="how often each is measured (3)")
     add("--only", nargs="+", metavar="ROW", choices=ROWS, default=list(ROWS), help=", ".join(ROWS))
     add("--json", type=Path, metavar="PATH", help="write all figures to this file")
-    chosen = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.settings"
-    django.setup()
+    chosen = begun(parser, "postgresql")
 
     from .. import run
 
-    for vendor, reason in run.missing(["postgresql"]).items():
-        parser.error(f"{vendor}: {reason}")
     sizes = Sizes()
     with run.prepared(["postgresql"], Sizes(processes=1)):
         found: dict[str, Any] = {"environment": report.environment(["postgresql"])}

@@ -103,6 +103,9 @@ def clean_whole_number(
 class PreparedField(models.Field):  # type: ignore[type-arg]
     """A field that knows what may be stored in it."""
 
+    # ASCII without U+0000, of 1 to so many characters, is stored as it is: not worth a call.
+    plain_length = 0
+
     def prepare(self, value: Any, sanitizer: Sanitizer) -> Any:
         """`value` as it will be stored; `ValidationError` when it cannot be."""
         if value is None and self.null:
@@ -122,6 +125,10 @@ class TextField(PreparedField, models.CharField):  # type: ignore[type-arg]
 
     # PAD SPACE and case folding would make two ids one. MySQL's and MariaDB's names differ.
     collations = {"postgresql": "C", "mysql": "utf8mb4_0900_bin", "mariadb": "utf8mb4_nopad_bin"}
+
+    @property
+    def plain_length(self) -> int:  # type: ignore[override]
+        return self.max_length or 0
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         # Django gives every indexed PostgreSQL "varchar" a second index for LIKE; under the "C"
@@ -164,6 +171,8 @@ class ReferenceField(PreparedField, models.ForeignKey):  # type: ignore[type-arg
     composite indexes that begin with the column serve the look-ups.
     """
 
+    plain_length = MAX_ID_LENGTH
+
     def __init__(self, to: Any, on_delete: Any, **kwargs: Any) -> None:
         super().__init__(to, on_delete, **{**kwargs, "db_constraint": False, "db_index": False})
 
@@ -173,6 +182,8 @@ class ReferenceField(PreparedField, models.ForeignKey):  # type: ignore[type-arg
 
 class StatusField(TextField):
     """One of the field's choices."""
+
+    plain_length = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", 64)
@@ -191,6 +202,8 @@ def clean_status(value: object, known: Sequence[str]) -> str:
 
 class EventTypeField(TextField):
     """A built-in event type or one of ASM_STORE_EXTRA_EVENT_TYPES."""
+
+    plain_length = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", 64)

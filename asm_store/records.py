@@ -15,7 +15,7 @@ from django.db.models.signals import post_init, pre_init
 
 from . import conf, fields
 from .events.redaction import REDACTED, Redactor
-from .events.sanitizing import ENCODER, Sanitizer, shown
+from .events.sanitizing import Sanitizer, encoded, shown
 from .exceptions import ValidationError
 
 SANITIZED = "_sanitized"
@@ -86,14 +86,20 @@ class Record(models.Model):
         `metadata["_sanitized"]`. `only` names the columns to look at; the others are stored
         already, perhaps under a larger limit. `max_bytes`: the limit, where it is known.
         """
-        if not self.__dict__.keys() >= _preparations(type(self)).keys():
-            raise ValidationError("the record was loaded with only some of its columns.")
         sanitizer = Sanitizer(conf.max_event_bytes() if max_bytes is None else max_bytes)
         copy = self._copy()
         columns = copy.__dict__
-        for name, prepare in _preparations(type(self)).items():
-            if only is None or name in only:
-                columns[name] = prepare(columns[name], sanitizer)
+        for name, (longest, prepare) in _preparations(type(self)).items():
+            if only is not None and name not in only:
+                continue
+            value = columns[name]
+            if (
+                type(value) is not str
+                or not 0 < len(value) <= longest
+                or not value.isascii()
+                or "\0" in value
+            ):
+                columns[name] = prepare(value, sanitizer)
         copy.json_bytes, copy.json_texts = sanitizer.json_bytes, sanitizer.texts
         copy.count_replaced(sanitizer.replaced)
         return copy
@@ -123,7 +129,7 @@ class Record(models.Model):
         """A column of JSON, encoded; of a prepared record it is already."""
         value = self.__dict__[name]
         known, text = self.json_texts.get(name, (None, ""))
-        return text if known is value else ENCODER.encode(value)
+        return text if known is value else encoded(value)
 
     def count_replaced(self, counts: dict[str, int], key: str = SANITIZED) -> None:
         """Add `counts` of what was replaced to `metadata[key]`; empty: nothing."""
@@ -134,10 +140,14 @@ class Record(models.Model):
 
     def _copy(self) -> Self:
         # Not Model.__init__: it is slow, and sends signals for what is no new object.
+        names, columns = _preparations(type(self)).keys(), self.__dict__
+        if not columns.keys() >= names:
+            raise ValidationError("the record was loaded with only some of its columns.")
+        is_bare = len(columns) == len(names) + 1  # and its state
+        held = columns.copy() if is_bare else {name: columns[name] for name in names}
+        held["_state"] = ModelState()
         copy = type(self).__new__(type(self))
-        columns = self.__dict__
-        copy.__dict__.update({name: columns[name] for name in _preparations(type(self))})
-        copy._state = ModelState()
+        copy.__dict__ = held
         return copy
 
 
@@ -170,10 +180,10 @@ def _copied_json(value: Any) -> Any:
 
 
 @cache
-def _preparations(kind: type[Record]) -> dict[str, Callable[[Any, Sanitizer], Any]]:
-    """How each column of a record is made storable, by its name."""
+def _preparations(kind: type[Record]) -> dict[str, tuple[int, Callable[[Any, Sanitizer], Any]]]:
+    """By a column's name, how long plain text may be in it, and how it is made storable else."""
     return {
-        field.attname: field.prepare
+        field.attname: (field.plain_length, field.prepare)
         for field in kind._meta.concrete_fields
         if isinstance(field, fields.PreparedField)
     }

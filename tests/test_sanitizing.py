@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from asm_store.events import sanitizing
 from asm_store.events.sanitizing import (
     ENCODER,
     MAX_DEPTH,
@@ -39,6 +40,16 @@ VALUES = st.recursive(
 class Point(NamedTuple):
     x: int
     y: int
+
+
+class Unlike(str):
+    """Differs from the text that it is."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 class Level(IntEnum):
@@ -145,6 +156,7 @@ class TestJson:
         assert not has_unstorable(encoded)
         assert "\\u0000" not in encoded
         assert json.loads(encoded) == cleaned
+        assert sanitizer.json_text == encoded
         assert sanitizer.json_bytes == len(encoded.encode())
         again = Sanitizer(MEBIBYTE)
         assert ENCODER.encode(again.json(cleaned)) == encoded
@@ -212,6 +224,29 @@ class TestJson:
     )
     def test_keys_that_become_one_are_refused(self, value: Any) -> None:
         refused(value, "two keys become .* when made storable")
+
+    def test_keys_that_are_one_as_plain_text_are_refused(self) -> None:
+        refused({"a": 1, Unlike("a"): 2}, "two keys become one when made storable")
+
+    @given(
+        st.lists(st.none() | st.booleans() | st.integers() | TEXTS | st.dictionaries(TEXTS, TEXTS))
+    )
+    def test_a_value_of_just_the_limit_is_taken(self, value: list[Any]) -> None:
+        """What is guessed of its size while it is looked at is never too much."""
+        try:
+            size = len(ENCODER.encode(clean(value)).encode())
+        except ValidationError:
+            return
+        clean(value, size)
+        refused(value, "larger than", size - 1)
+
+    def test_is_written_alike_without_the_encoder_in_c(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+        value = {"a": ["\u00e9\n", 1.5, None, {}]}
+
+        assert sanitizing._plain_encoder()(value) == sanitizing.encoded(value)
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
     def test_what_no_number_is_refused(self, value: float) -> None:

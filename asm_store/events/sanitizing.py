@@ -7,9 +7,10 @@ floats back as integers and -0.0 as 0.0: what one database would change is chang
 from __future__ import annotations
 
 import json
+import json.encoder
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,8 @@ MAX_DEPTH = 100
 MAX_INTEGER = 10**4300
 # From here on jsonb's shortest decimal form has no fraction left, and comes back as an integer.
 FIRST_INTEGRAL_FLOAT = 1e16
+SMALL = 10**15
+ENCODED_NUL = r"\u0000"
 NUL_SYMBOL = "\u2400"
 REPLACEMENT = "\ufffd"
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,6 +37,20 @@ class Encoder(json.JSONEncoder):
 
 
 ENCODER = Encoder()
+
+
+def _plain_encoder() -> Callable[[Any], str]:
+    """`ENCODER.encode` for what holds no circle, by the standard library's encoder in C where there
+    is one: `encode()` would make it anew for each value, which takes as long as the encoding.
+    """
+    make, quote = getattr(json.encoder, "c_make_encoder", None), json.encoder.encode_basestring
+    if make is None:
+        return ENCODER.encode
+    encode = make(None, ENCODER.default, quote, None, ":", ",", False, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+encoded = _plain_encoder()
 
 
 def has_unstorable(text: str) -> bool:
@@ -53,14 +70,15 @@ def shown(value: object) -> str:
 class Sanitizer:
     """Cleans the values of one record; counts what it replaced, and the bytes of JSON."""
 
+    nul = 0
+    surrogate = 0
+    json_bytes = 0
+    json_text = ""  # the latest value, encoded
+    _room = 0
+
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.nul = 0
-        self.surrogate = 0
-        self.json_bytes = 0
-        self.json_text = ""  # the latest value, encoded
         self.texts: dict[str, tuple[Any, str]] = {}  # by column: its value, and that encoded
-        self._room = max_bytes
 
     @property
     def replaced(self) -> dict[str, int]:
@@ -91,65 +109,102 @@ class Sanitizer:
             self._add(len("{}"))
             return {}
         self._room = self.max_bytes
-        cleaned = self._value(value, 1)
-        self.count(cleaned)
-        return cleaned
-
-    def count(self, cleaned: Any) -> None:
-        """Add the encoded size of `cleaned` to the record's."""
-        self.json_text = text = ENCODER.encode(cleaned)
+        cleaned = self._plain(value, 1)
+        text = encoded(cleaned)
+        # One look at all texts together: hardly ever is there something to replace.
+        if ENCODED_NUL in text or (not text.isascii() and SURROGATE.search(text) is not None):
+            cleaned = self._storable(cleaned)
+            text = encoded(cleaned)
+        self.json_text = text
         self._add(len(text) if text.isascii() else len(text.encode()))
+        return cleaned
 
     def _add(self, size: int) -> None:
         self.json_bytes += size
         if self.json_bytes > self.max_bytes:
             raise self._too_large()
 
-    def _value(self, value: Any, depth: int) -> Any:
-        # Every value takes a byte at least: a small structure that refers to itself a million
-        # times is refused here, before it is written out.
-        self._room -= 1
-        if self._room < 0:
-            raise self._too_large()
-        kind = type(value)
-        if kind is str or isinstance(value, str):
-            self._room -= len(value)
-            return self.text(value)
-        if value is None or kind is bool:
+    def _plain(self, value: Any, depth: int) -> Any:
+        """`value` in Python's own types, numbers as they will come back."""
+        # Nearly all that comes here; the others' look at abstract classes is slow.
+        if type(value) is dict:
+            return self._mapping(value, depth)
+        if isinstance(value, str):
+            self._take(len(value) + 2)
+            return str.__str__(value)
+        self._take(1 + value.bit_length() // 4 if isinstance(value, int) else 1)
+        if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
-            self._room -= value.bit_length() // 4 if isinstance(value, int) else 0
             return clean_number(value)
-        # A dict needs no look at the abstract class, which is slow.
-        if kind is dict or isinstance(value, dict | Mapping):
-            return self._mapping(value, self._deeper(depth))
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth)
         if isinstance(value, list | tuple):
-            deeper = self._deeper(depth)
-            return [self._value(item, deeper) for item in value]
+            self._check_depth(depth)
+            return [self._plain(item, depth + 1) for item in value]
         raise ValidationError(f"a value of type {type(value).__name__} is not JSON.")
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-        cleaned: dict[str, Any] = {}
+        self._check_depth(depth)
+        plain: dict[str, Any] = {}
+        size = 0
         for key, item in value.items():
-            if not isinstance(key, str):
-                raise ValidationError(f"the key {shown(key)} is not a string.")
+            name = key if type(key) is str else _plain_key(key)
+            size += len(name)
+            kind = type(item)
+            # What most values are, without a call for each.
+            if kind is str:
+                size += len(item)
+                plain[name] = item
+            elif kind is bool or item is None or (kind is int and -SMALL < item < SMALL):
+                plain[name] = item
+            else:
+                plain[name] = self._plain(item, depth + 1)
+        if len(plain) < len(value):
+            raise ValidationError("two keys become one when made storable.")
+        self._take(size + len('"":') * len(plain) + len("{}"))
+        return plain
+
+    def _take(self, size: int) -> None:
+        """Refuse a small structure that refers to itself a million times, before it is written
+        out: what is taken here is no more than the bytes that a value takes.
+        """
+        self._room -= size
+        if self._room < 0:
+            raise self._too_large()
+
+    def _storable(self, value: Any) -> Any:
+        """What `_plain()` gave, with its texts as `text()` has them."""
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if kind is list:
+            return [self._storable(item) for item in value]
+        if kind is not dict:
+            return value
+        storable: dict[str, Any] = {}
+        for key, item in value.items():
             name = self.text(key)
-            if name in cleaned:
+            if name in storable:
                 raise ValidationError(f"two keys become {shown(name)} when made storable.")
-            self._room -= len(name)
-            cleaned[name] = self._value(item, depth)
-        return cleaned
+            storable[name] = self._storable(item)
+        return storable
 
     @staticmethod
-    def _deeper(depth: int) -> int:
+    def _check_depth(depth: int) -> None:
         if depth > MAX_DEPTH:
             raise ValidationError(f"JSON is nested deeper than {MAX_DEPTH} levels.")
-        return depth + 1
 
     def _too_large(self) -> ValidationError:
         return ValidationError(
             f"the record's JSON is larger than {self.max_bytes} bytes (ASM_STORE_MAX_EVENT_BYTES)."
         )
+
+
+def _plain_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise ValidationError(f"the key {shown(key)} is not a string.")
+    return str.__str__(key)
 
 
 def clean_number(value: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -231,8 +232,7 @@ class BaseSessionStore(EventReader):
                 raise ValidationError("expected_sequence: the batch is of several sessions.")
         if not records:
             return []
-        with measured(self, len(records)):
-            return self._append(records, expected_sequence)
+        return measured(self, len(records), partial(self._append, records, expected_sequence))
 
     def flush(
         self,
@@ -257,8 +257,9 @@ class BaseSessionStore(EventReader):
             run_record.count_replaced(sanitizer.replaced)
         records = arguments.prepared_events(events)
         arguments.check_together(session_record, run_record, records)
-        with measured(self, len(records)):
-            return self._flush(session_record, run_record, records, keep_cost=_priced(run_record))
+        keep_cost = _priced(run_record)
+        flush = partial(self._flush, session_record, run_record, records, keep_cost=keep_cost)
+        return measured(self, len(records), flush)
 
     def writer(
         self, session_id: str, *, max_events: int = 100, max_delay: float = 0.1

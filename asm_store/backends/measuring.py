@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 from .. import signals
 
+T = TypeVar("T")
 
-@contextmanager
-def measured(store: object, count: int) -> Iterator[None]:
-    """Tell `append_finished` of the append that is made within, if anybody hears it."""
+
+def measured(store: object, count: int, append: Callable[[], T]) -> T:
+    """What `append()` gives; `append_finished` is told of it, if anybody hears it."""
     sender = type(store)
     signal = signals.append_finished
     if not (signal.receivers and signal.has_listeners(sender)):
-        yield
-        return
+        return append()
     start, failure = time.perf_counter(), None
     try:
-        yield
+        return append()
     except Exception as error:
         failure = error
         raise

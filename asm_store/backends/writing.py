@@ -7,6 +7,7 @@ import math
 import threading
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -127,8 +128,7 @@ class EventWriter:
         return False
 
     def _append(self, batch: list[Event]) -> None:
-        with measured(self._store, len(batch)):
-            self._store._append(batch, None)
+        measured(self._store, len(batch), partial(self._store._append, batch, None))
 
 
 class AsyncEventWriter:
@@ -209,5 +209,4 @@ class AsyncEventWriter:
         await sync_to_async(self._buffer.store)(self._append, raising=raising)
 
     def _append(self, batch: list[Event]) -> None:
-        with measured(self._store, len(batch)):
-            self._store._append(batch, None)
+        measured(self._store, len(batch), partial(self._store._append, batch, None))

@@ -106,9 +106,9 @@ class BaseOperations:
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
         """Number and store prepared events of one session, whose ids differ, without a look first.
 
-        False where the database has no statement for it, and when not all of them are new and may
-        be stored: nothing has changed then, and the caller finds out. `IntegrityError`: others
-        store one of the ids meanwhile.
+        False where the database has no statement for it, and when they may not be stored, or the
+        first or the last of them is: nothing has changed then, and the caller finds out.
+        `IntegrityError`: one of the ids is stored, for long or by others meanwhile.
         """
         if self.count is None:
             return False
@@ -135,7 +135,10 @@ class BaseOperations:
         return {
             "session_id": events[0].session_id,
             "events": len(events),
-            "ids": self.listed([event.id for event in events]),
+            # Who appends once more what is stored, is seen by these: whoever else gives an id that
+            # is, by the unique index.
+            "first": events[0].id,
+            "last": events[-1].id,
             "runs": self.listed(list(runs)),
             "expected": expected_sequence,
             "now": self.connection.ops.adapt_datetimefield_value(timezone.now()),

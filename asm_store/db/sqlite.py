@@ -3,11 +3,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ..events.sanitizing import ENCODER
+from ..events.sanitizing import encoded
 from ..models import Event
 from .base import COLUMNS, BaseOperations, Failure
 
-# Ids are one parameter, of whose length neither the statement nor a limit depends.
+# The runs are one parameter, of whose length neither the statement nor a limit depends.
 COUNT = """UPDATE asm_session_sequences
     SET last_sequence = last_sequence + %(events)s, updated_at = %(now)s
     WHERE session_id = %(session_id)s AND last_sequence <= 9223372036854775807 - %(events)s
@@ -15,16 +15,14 @@ COUNT = """UPDATE asm_session_sequences
     AND EXISTS (
         SELECT 1 FROM asm_sessions WHERE id = %(session_id)s AND deleted_at IS NULL
     )
-    AND NOT EXISTS (
-        SELECT 1 FROM asm_events WHERE id IN (SELECT value FROM json_each(%(ids)s))
-    )
+    AND NOT EXISTS (SELECT 1 FROM asm_events WHERE id IN (%(first)s, %(last)s))
     AND json_array_length(%(runs)s) = (
         SELECT count(*) FROM asm_runs
         WHERE id IN (SELECT value FROM json_each(%(runs)s)) AND session_id = %(session_id)s
     )
     RETURNING last_sequence
 """
-MARKS = ", ".join(["%s"] * len(COLUMNS))
+MARKS = ", ".join(f"%({name})s" for name in COLUMNS)
 INSERT = f"INSERT INTO asm_events ({', '.join(COLUMNS)}) VALUES ({MARKS})"  # noqa: S608
 
 
@@ -56,11 +54,11 @@ class SQLiteOperations(BaseOperations):
         return COUNT if self.connection.features.can_return_columns_from_insert else None
 
     def listed(self, ids: list[str]) -> str:
-        return ENCODER.encode(ids)
+        return encoded(ids)
 
     def insert_events(self, events: Sequence[Event]) -> None:
         with self.connection.cursor() as cursor:
-            cursor.executemany(INSERT, [[*self.row(event).values()] for event in events])
+            cursor.executemany(INSERT, [self.row(event) for event in events])
 
     def classify(self, error: Exception) -> Failure:
         cause = error.__cause__ or error

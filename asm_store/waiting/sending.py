@@ -72,7 +72,8 @@ class Sender:
                 self._start()
             elif self._is_sent_at_once():
                 return
-        self._is_due.set()
+        if not self._is_due.is_set():  # which is cheaper than to set it once more
+            self._is_due.set()
 
     def _merge(self, numbers: Mapping[str, int]) -> None:
         pending = self._pending

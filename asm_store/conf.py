@@ -31,7 +31,8 @@ def _given(name: str, default: Any) -> Any:
 def stores() -> dict[str, dict[str, Any]]:
     """`ASM_STORES`: `{alias: {"BACKEND": dotted path, "OPTIONS": keyword arguments}}`."""
     default = {DEFAULT_STORE_ALIAS: {"BACKEND": DEFAULT_BACKEND, "OPTIONS": {"using": "default"}}}
-    return _given("ASM_STORES", default)
+    value: dict[str, dict[str, Any]] = _given("ASM_STORES", default)
+    return value
 
 
 def max_event_bytes() -> int:

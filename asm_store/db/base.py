@@ -150,13 +150,17 @@ class BaseOperations:
         """The row of a statement that counts, which begins with the number of the last event: they
         have theirs then. None: it has found that they may not be stored.
         """
+        row = self._row(sql, given)
+        if row is not None:
+            for number, event in enumerate(events, row[0] - len(events) + 1):
+                event.sequence_number = number
+        return row
+
+    def _row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, given)
             # The driver's: Django's makes a function anew to fetch what is here already.
             row: tuple[Any, ...] | None = cursor.cursor.fetchone()
-        if row is not None:
-            for number, event in enumerate(events, row[0] - len(events) + 1):
-                event.sequence_number = number
         return row
 
     def listed(self, ids: list[str]) -> Any:

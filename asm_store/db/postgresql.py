@@ -14,6 +14,11 @@ from .base import COLUMNS, BaseOperations, Failure, texts
 from .channels import Channel
 from .statements import APPEND, COPY, COUNT, MEMBERS, MOST, OF_RUN, OF_SESSION, SAVE
 
+# Where a connection of the driver's keeps a cursor. It holds what it has sent: it is not kept when
+# that were texts of more characters.
+KEPT_CURSOR = "_asm_store_cursor"
+MAX_KEPT_TEXT = 64 * 1024
+
 
 class PostgreSQLOperations(BaseOperations):
     appends_alone = True
@@ -90,6 +95,26 @@ class PostgreSQLOperations(BaseOperations):
         given = self.row(events[0])
         given["events"], given["expected"], given["now"] = 1, expected_sequence, timezone.now()
         return self._numbered(events, APPEND, given) is not None
+
+    def _row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
+        """By a cursor that is kept: a new one finds out anew how each type is sent, which takes
+        longer than to wrap it and to send the statement.
+        """
+        connection = self.connection
+        connection.close_if_health_check_failed()
+        held = getattr(connection.connection, "__dict__", None)  # psycopg2's have none
+        if held is None or connection.execute_wrappers or connection.queries_logged:
+            return super()._row(sql, given)  # who looks on is to see it
+        connection.validate_thread_sharing()
+        connection.validate_no_broken_transaction()
+        # Taken out: whoever comes in between, a signal's handler or another thread, has his own.
+        cursor = held.pop(KEPT_CURSOR, None) or connection.connection.cursor()
+        with connection.wrap_database_errors:
+            cursor.execute(sql, given)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+        if sum([len(value) for value in given.values() if type(value) is str]) <= MAX_KEPT_TEXT:
+            held[KEPT_CURSOR] = cursor
+        return row
 
     def save_all(
         self, session: Session, run: Run, events: Sequence[Event], *, keep_cost: bool

@@ -1,0 +1,132 @@
+"""PostgreSQL's appends keep a cursor with their connection; nothing else is seen of it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from asm_store.backends.database import DatabaseSessionStore
+from asm_store.db.postgresql import KEPT_CURSOR, MAX_KEPT_TEXT
+from asm_store.exceptions import StorageError
+from asm_store.models import Event, Session
+from asm_store.test import make_event, make_session
+from tests.cases import only_on
+
+WRITERS = 4
+EACH = 25
+
+
+@pytest.fixture
+def store(using: str) -> DatabaseSessionStore:
+    return DatabaseSessionStore(using)
+
+
+@pytest.fixture
+def session(store: DatabaseSessionStore) -> Session:
+    return store.save_session(make_session())
+
+
+def kept(using: str) -> Any:
+    return vars(connections[using].connection).get(KEPT_CURSOR)
+
+
+@only_on("postgresql")
+class TestKeptCursor:
+    def test_serves_the_next_append(self, store: DatabaseSessionStore, session: Session) -> None:
+        store.append_event(make_event(session))
+        first = kept(store.using)
+        store.append_event(make_event(session))
+
+        assert first is not None
+        assert kept(store.using) is first
+        assert store.get_latest_sequence(session.id) == 2
+
+    def test_a_new_connection_has_a_new_one(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        store.append_event(make_event(session))
+        first = kept(store.using)
+        connections[store.using].close()
+        store.append_event(make_event(session))
+
+        assert kept(store.using) is not first
+        assert store.get_latest_sequence(session.id) == 2
+
+    def test_holds_nothing_large(self, store: DatabaseSessionStore, session: Session) -> None:
+        store.append_event(make_event(session))
+        store.append_event(make_event(session, data={"text": "x" * MAX_KEPT_TEXT}))
+
+        assert kept(store.using) is None
+
+    def test_who_looks_on_sees_the_statement(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        store.append_event(make_event(session))
+        seen: list[str] = []
+
+        def look(execute: Any, sql: str, *others: Any) -> Any:
+            seen.append(sql)
+            return execute(sql, *others)
+
+        with connections[store.using].execute_wrapper(look):
+            store.append_event(make_event(session))
+        with CaptureQueriesContext(connections[store.using]) as captured:
+            store.append_event(make_event(session))
+
+        assert ["INSERT INTO asm_events" in sql for sql in seen] == [True]
+        assert ["INSERT INTO asm_events" in query["sql"] for query in captured] == [True]
+
+    def test_threads_that_share_a_connection_have_their_own_answers(
+        self, store: DatabaseSessionStore
+    ) -> None:
+        shared = connections[store.using]
+        shared.ensure_connection()
+        together = threading.Barrier(WRITERS)
+        sessions = [store.save_session(make_session()) for _ in range(WRITERS)]
+
+        def write(session: Session) -> list[Event]:
+            connections[store.using] = shared
+            together.wait(30)
+            return [store.append_event_with_sequence(make_event(session)) for _ in range(EACH)]
+
+        shared.inc_thread_sharing()
+        try:
+            with ThreadPoolExecutor(WRITERS) as pool:
+                written = list(pool.map(write, sessions))
+        finally:
+            shared.dec_thread_sharing()
+
+        for session, events in zip(sessions, written, strict=True):
+            assert [event.sequence_number for event in events] == list(range(1, EACH + 1))
+            assert store.get_events(session.id) == events
+
+    def test_another_thread_may_not_use_it(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        shared = connections[store.using]
+        store.append_event(make_event(session))
+
+        def write() -> None:
+            connections[store.using] = shared
+            store.append_event(make_event(session))
+
+        with ThreadPoolExecutor(1) as pool, pytest.raises(StorageError) as caught:
+            pool.submit(write).result()
+
+        assert isinstance(caught.value.__cause__, DatabaseError)
+        assert store.get_latest_sequence(session.id) == 1
+
+    def test_a_broken_transaction_takes_no_append(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        with transaction.atomic(using=store.using):
+            transaction.set_rollback(True, using=store.using)
+            with pytest.raises(StorageError, match="current transaction"):
+                store.append_event(make_event(session))
+
+        assert store.get_latest_sequence(session.id) == 0

@@ -17,7 +17,7 @@ from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..marks import mark, mark_saved, mark_sessions
 from ..models import Artifact, Event, Run, Session, SessionSequence, SessionSum
 from ..records import columns_of
-from . import lines, selecting
+from . import selecting
 from .appending import Stored, plan_append
 from .arguments import EventFilter
 from .base import BaseSessionStore, Change, run_not_found
@@ -337,8 +337,7 @@ class DatabaseSessionStore(Tables, BaseSessionStore):
         return self._read(lambda: list(selecting.events(self.using, wanted)))
 
     def _get_event_lines(self, wanted: EventFilter) -> list[tuple[int, bytes]]:
-        events = selecting.matching(self._events(), wanted)
-        return self._read(partial(lines.of, events, payloads=wanted.payloads))
+        return self._read(partial(selecting.event_lines, self.using, wanted))
 
     def _get_progress(self, session_id: str) -> Progress | None:
         # One statement: what a flush commits together is seen together.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC
 from json.encoder import encode_basestring
 from typing import Any
@@ -22,11 +23,22 @@ COLUMNS = (
 
 def of(events: EventQuerySet, *, payloads: bool = True) -> list[tuple[int, bytes]]:
     """The numbers of the events, and their lines: without `payloads`, these are not read."""
-    if (sql := get_operations(events.db).event_json(payloads=payloads)) is not None:
-        rows = events.values_list("sequence_number", RawSQL(sql, (), TextField()))  # noqa: S611
-        return [(number, f"{text}\n".encode()) for number, text in rows]
+    if (rows := made_by_database(events, payloads=payloads)) is not None:
+        return ended(rows)
     texts = [Cast(name, TextField()) for name in PAYLOADS if payloads]
     return [(row[5], _line(*row)) for row in events.values_list(*COLUMNS, *texts)]
+
+
+def made_by_database(events: EventQuerySet, *, payloads: bool) -> Any:
+    """A query for the numbers and the lines as text, not ended; None where no database makes them."""
+    if (sql := get_operations(events.db).event_json(payloads=payloads)) is None:
+        return None
+    return events.values_list("sequence_number", RawSQL(sql, (), TextField()))  # noqa: S611
+
+
+def ended(rows: Iterable[tuple[int, str]]) -> list[tuple[int, bytes]]:
+    """What that query gives, as lines."""
+    return [(number, f"{text}\n".encode()) for number, text in rows]
 
 
 def _text(value: str | None) -> str:

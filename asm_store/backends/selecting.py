@@ -4,6 +4,7 @@ the database needs to answer.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from django.db.models.query import RawQuerySet
 from ..db import get_operations
 from ..models import Event
 from ..querysets import EventQuerySet
+from . import lines
 from .arguments import EventFilter
 
 # Of as many kinds of reads the SQL is kept.
@@ -42,14 +44,35 @@ def events(using: str, wanted: EventFilter) -> RawQuerySet[Event] | tuple[()]:
     """What `matching()` gives of all events, by SQL that is compiled once for each kind."""
     if wanted.matches_nothing:
         return ()
+    return Event.objects.using(using).raw(*_asked(using, wanted, Shape.EVENTS))
+
+
+def event_lines(using: str, wanted: EventFilter) -> list[tuple[int, bytes]]:
+    """The same as lines, without payloads when it says so."""
+    makes_lines = get_operations(using).event_json(payloads=wanted.payloads) is not None
+    if wanted.matches_nothing or not makes_lines:
+        return lines.of(matching(Event.objects.using(using), wanted), payloads=wanted.payloads)
+    with connections[using].cursor() as cursor:
+        cursor.execute(*_asked(using, wanted, Shape.LINES if wanted.payloads else Shape.BARE_LINES))
+        return lines.ended(cursor.fetchall())
+
+
+class Shape(enum.Enum):
+    """What is read of each event."""
+
+    EVENTS = enum.auto()
+    LINES = enum.auto()
+    BARE_LINES = enum.auto()
+
+
+def _asked(using: str, wanted: EventFilter, shape: Shape) -> tuple[str, list[Any]]:
     if wanted.types is not None:
         wanted = replace(wanted, types=tuple(dict.fromkeys(wanted.types)))
     connection, since = connections[using], wanted.since
     moment = None if since is None else connection.ops.adapt_datetimefield_value(since)
     given = (wanted.session_id, wanted.run_id, *(wanted.types or ()), moment, wanted.after)
     parameters = [value for value in (*given, wanted.before) if value is not None]
-    sql = _sql(using, connection.vendor, _kind(wanted))
-    return Event.objects.using(using).raw(sql, parameters)
+    return _sql(using, connection.vendor, _kind(wanted), shape), parameters
 
 
 def _kind(wanted: EventFilter) -> EventFilter:
@@ -66,10 +89,12 @@ def _kind(wanted: EventFilter) -> EventFilter:
 
 
 @lru_cache(KINDS)
-def _sql(using: str, vendor: str, kind: EventFilter) -> str:
+def _sql(using: str, vendor: str, kind: EventFilter, shape: Shape) -> str:
     """`vendor` is not what it is compiled for, but with what it is kept: an alias may become that
     of another database.
     """
-    query: Any = matching(Event.objects.using(using), kind).query
-    sql, _parameters = query.get_compiler(using).as_sql()
+    found: Any = matching(Event.objects.using(using), kind)
+    if shape is not Shape.EVENTS:
+        found = lines.made_by_database(found, payloads=shape is Shape.LINES)
+    sql, _parameters = found.query.get_compiler(using).as_sql()
     return sql + get_operations(using).unlimited if kind.limit is None else str(sql)

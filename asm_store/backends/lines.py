@@ -30,7 +30,7 @@ def of(events: EventQuerySet, *, payloads: bool = True) -> list[tuple[int, bytes
 
 
 def made_by_database(events: EventQuerySet, *, payloads: bool) -> Any:
-    """A query for the numbers and the lines as text, not ended; None where no database makes them."""
+    """A query for numbers and lines as text, not ended; None where the database makes none."""
     if (sql := get_operations(events.db).event_json(payloads=payloads)) is None:
         return None
     return events.values_list("sequence_number", RawSQL(sql, (), TextField()))  # noqa: S611

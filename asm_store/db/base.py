@@ -4,6 +4,7 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from django.db import InterfaceError
@@ -26,6 +27,9 @@ def stored_columns(kind: type[Record]) -> dict[str, bool]:
 
 # An event's.
 COLUMNS = stored_columns(Event)
+COLUMN_VALUES = itemgetter(*COLUMNS)
+TIMESTAMP = list(COLUMNS).index("timestamp")
+JSON_COLUMNS = [(index, name) for index, name in enumerate(COLUMNS) if COLUMNS[name]]
 
 
 def texts(record: Record, columns: Mapping[str, bool]) -> dict[str, Any]:
@@ -169,10 +173,16 @@ class BaseOperations:
 
     def row(self, event: Event) -> dict[str, Any]:
         """A prepared event's columns as this driver takes them; JSON as text."""
-        columns = event.__dict__
-        row = texts(event, COLUMNS)
-        row["timestamp"] = self.connection.ops.adapt_datetimefield_value(columns["timestamp"])
-        return row
+        return dict(zip(COLUMNS, self.values(event), strict=False))
+
+    def values(self, event: Event) -> list[Any]:
+        """The same without their names."""
+        values = list(COLUMN_VALUES(event.__dict__))
+        for index, name in JSON_COLUMNS:
+            values[index] = event.json_text(name)
+        moment = values[TIMESTAMP]
+        values[TIMESTAMP] = self.connection.ops.adapt_datetimefield_value(moment)
+        return values
 
     def insert_events(self, events: Sequence[Event]) -> None:
         """Store prepared events, in chunks that one INSERT can carry."""

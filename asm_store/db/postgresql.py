@@ -145,7 +145,7 @@ class PostgreSQLOperations(BaseOperations):
             try:
                 with self.connection.wrap_database_errors, cursor.copy(sql) as rows:
                     for event in events:
-                        rows.write_row([*self.row(event).values()])
+                        rows.write_row(self.values(event))
                     is_sent = True
             except ValueError:
                 if not is_sent:

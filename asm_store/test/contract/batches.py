@@ -185,3 +185,9 @@ class Batches(ContractCase):
         event = make_event(first)
         with self.no_trace(first, second), self.assertRaises(EventConflict):
             self.store.append_events([event, make_event(second, id=event.pk)])
+
+    def test_another_sessions_id_among_new_ones_is_a_conflict(self) -> None:
+        first, second = self.add_session(), self.add_session()
+        old, new = self.append(second), self.new_events(first, 2)
+        with self.no_trace(first, second), self.assertRaises(EventConflict):
+            self.store.append_events([new[0], make_event(first, id=old.pk), new[1]])

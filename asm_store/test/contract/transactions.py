@@ -59,6 +59,18 @@ class Transactions(ContractCase):
         self.assert_log(session)
 
     @needs("supports_transactions")
+    def test_a_block_goes_on_after_a_batch_that_was_stored_in_part(self) -> None:
+        session = self.add_session()
+        old = self.append(session)
+        with self.atomic():
+            before = self.append(session)
+            batch = [make_event(session), make_event(session, id=old.pk), make_event(session)]
+            stored = self.store.append_events(batch)
+            after = self.append(session)
+        self.assertEqual(numbers([before, *stored, after]), [2, 3, 1, 4, 5])
+        self.assert_log(session, [old, before, *stored, after])
+
+    @needs("supports_transactions")
     def test_a_rollback_undoes_every_other_write(self) -> None:
         session = self.add_session(tags=["a"])
         run = self.add_run(session)

@@ -10,7 +10,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from .expressions import HourOf, OneOf, Texts
-from .models import Run, Session, UsageMark, UsageProgress
+from .models import Run, Session
+from .sums import UsageMark, UsageProgress
 
 HOUR = timedelta(hours=1)
 # Of younger hours no sums are made, so that what is written in them needs no mark. What lies

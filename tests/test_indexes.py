@@ -17,9 +17,10 @@ from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.filters import UsageFilterSet
-from asm_store.models import Event, Run, SessionSum
+from asm_store.models import Event, Run
 from asm_store.queries.coverage import Coverage
 from asm_store.queries.top_sessions import Ranking
+from asm_store.sums import SessionSum
 from asm_store.test.factories import make_event, make_run, make_session
 from tests.cases import with_access
 

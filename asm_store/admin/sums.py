@@ -10,9 +10,10 @@ from typing import Any
 from django.db.models import Count, Max, Min, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from ..models import Run, Session, SessionSequence, SessionSum
+from ..models import Run, Session, SessionSequence
 from ..queries import trends
 from ..queries.summaries import whole
+from ..sums import SessionSum
 
 SUMS = {
     **trends.SUMS,

@@ -15,8 +15,9 @@ from django.utils import timezone
 from .. import contents, signals
 from ..exceptions import SequenceConflict, SessionDeleted, ValidationError
 from ..marks import mark, mark_saved, mark_sessions
-from ..models import Artifact, Event, Run, Session, SessionSequence, SessionSum
+from ..models import Artifact, Event, Run, Session, SessionSequence
 from ..records import columns_of
+from ..sums import SessionSum
 from . import selecting
 from .appending import Stored, plan_append
 from .arguments import EventFilter

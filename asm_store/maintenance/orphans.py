@@ -11,8 +11,9 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from .. import contents
 from ..expressions import OneOf
 from ..marks import mark_runs
-from ..models import Artifact, Event, Run, Session, SessionSequence, SessionSum
+from ..models import Artifact, Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
+from ..sums import SessionSum
 from .archive import EventLines
 from .work import Work
 

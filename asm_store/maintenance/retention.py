@@ -20,8 +20,9 @@ from ..backends.database import DatabaseSessionStore
 from ..contents import ContentError
 from ..expressions import OneOf, Texts
 from ..marks import mark_removed
-from ..models import Event, Run, Session, SessionSequence, SessionSum
+from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
+from ..sums import SessionSum
 from ..waiting import tell
 from .archive import Fingerprint, fingerprints
 from .locking import lock_counters, lock_sessions

@@ -12,11 +12,12 @@ from django.db.models import Count, F, Max, Min, OuterRef, QuerySet, Subquery
 
 from ..expressions import HourOf, OneOf
 from ..marks import HOUR, PROGRESS, SUMMED_AFTER, hour_of, progress
-from ..models import Run, Session, SessionSum, UsageMark, UsageProgress, UsageSum
+from ..models import Run, Session
 from ..queries import trends
 from ..queries.overview import SUMMED, SUMS, grouped, merged
 from ..queries.paging import database
 from ..queries.top_sessions import TOOK
+from ..sums import SessionSum, UsageMark, UsageProgress, UsageSum
 from .orphans import remove
 from .policy import RetentionPolicy
 from .work import Work

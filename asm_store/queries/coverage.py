@@ -12,7 +12,7 @@ from typing import Any, Self
 from django.db.models import Q, Value
 
 from ..marks import HOUR, hour_of, progress
-from ..models import UsageMark
+from ..sums import UsageMark
 
 INSTANT = timedelta(microseconds=1)
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

@@ -11,9 +11,10 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.lookups import IsNull
 
 from ..filters import UsageFilterSet
-from ..models import Run, UsageSum
+from ..models import Run
 from ..pricing import parse_pricing_table
 from ..rates import PricingTable
+from ..sums import UsageSum
 from . import costs, trends
 from .costs import CostEntry
 from .coverage import Coverage

@@ -11,7 +11,8 @@ from operator import or_
 from django.db.models import Q, QuerySet, Sum
 
 from ..filters import UsageFilterSet
-from ..models import Run, UsageSum
+from ..models import Run
+from ..sums import UsageSum
 from .paging import ask, matching, reader
 from .trends import RunDurations, durations_of
 

@@ -21,7 +21,8 @@ from ..events.sanitizing import shown
 from ..exceptions import QueryError
 from ..expressions import OneOf
 from ..filters import UsageFilterSet
-from ..models import Run, SessionSum
+from ..models import Run
+from ..sums import SessionSum
 from .coverage import Coverage
 from .paging import ask, async_twin, clean_limit, matching, reader
 from .summaries import UsageFilters

@@ -17,7 +17,8 @@ from asm_store import signals
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.db.postgresql import PostgreSQLOperations
 from asm_store.exceptions import StoreError
-from asm_store.models import Event, Run, Session, SessionSequence, UsageMark
+from asm_store.models import Event, Run, Session, SessionSequence
+from asm_store.sums import UsageMark
 from asm_store.test import make_event, make_run, make_session
 from tests.cases import only_on
 from tests.failures import execute

@@ -12,7 +12,8 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from asm_store.marks import PROGRESS
-from asm_store.models import Run, UsageSum
+from asm_store.models import Run
+from asm_store.sums import UsageSum
 
 SESSIONS = 100_000
 

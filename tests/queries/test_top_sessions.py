@@ -14,7 +14,7 @@ from django.utils import timezone
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.maintenance import RetentionPolicy, execute, health_check, sum_up_usage
 from asm_store.maintenance.removing import remove_session
-from asm_store.models import Run, Session, SessionSum, UsageMark
+from asm_store.models import Run, Session
 from asm_store.queries import (
     get_agent_usage,
     get_overview,
@@ -22,6 +22,7 @@ from asm_store.queries import (
     get_trend,
     top_sessions,
 )
+from asm_store.sums import SessionSum, UsageMark
 from asm_store.test import make_event, make_run, make_session
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

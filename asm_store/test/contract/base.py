@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from ...backends.base import BaseSessionStore
 from ...exceptions import SessionNotFound, StoreError, ValidationError
-from ...models import Artifact, Event, Run, Session, SessionSequence, SessionSum
+from ...models import Artifact, Event, Run, Session, SessionSequence
+from ...sums import SessionSum
 from ..factories import make_event, make_run, make_session
 
 if TYPE_CHECKING:

@@ -197,6 +197,20 @@ class Looked(Func):
         return compiler.compile(self.get_source_expressions()[0])
 
 
+class Version(Func):
+    """One value that tells whether a row, of which it has the key first, was changed meanwhile."""
+
+    function = "JSON_ARRAY"
+    output_field = CharField()
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        """The transaction that has written it."""
+        key = compiler.compile(self.get_source_expressions()[0])[0]
+        return f"{key.rpartition('.')[0]}.xmin", ()
+
+
 class HourOf(TruncHour):
     """When the hour of UTC began that a column's moment belongs to."""
 

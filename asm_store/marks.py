@@ -32,10 +32,15 @@ def progress(using: str) -> QuerySet[UsageProgress]:
     return UsageProgress._base_manager.using(using).filter(pk=PROGRESS)
 
 
+def closed() -> datetime:
+    """Before it, what is written must be marked."""
+    return timezone.now() - CLOSED_AFTER
+
+
 def mark(using: str, moments: Iterable[datetime]) -> None:
     """Say, in the transaction that changes them, what began when: a run, or a session."""
-    closed = timezone.now() - CLOSED_AFTER
-    hours = sorted({hour_of(moment) for moment in moments if moment < closed})
+    end = closed()
+    hours = sorted({hour_of(moment) for moment in moments if moment < end})
     if hours:
         UsageMark._base_manager.using(using).bulk_create(UsageMark(begin=hour) for hour in hours)
 
@@ -59,15 +64,19 @@ def mark_sessions(using: str, ids: Iterable[str], *, locking: bool = False) -> N
     mark_runs(using, runs)
 
 
-def mark_removed(using: str, ids: Texts, created: Iterable[datetime]) -> None:
-    """The same of many sessions, when it is known when they were created."""
+def mark_removed(using: str, ids: Texts) -> None:
+    """The same of many sessions."""
+    sessions = Session.objects.using(using).filter(OneOf("pk", ids), created_at__lt=closed())
     runs = Run.objects.using(using).filter(OneOf("session_id", ids))
-    hours = _closed(runs).values_list(HourOf("started_at"), flat=True).distinct()
-    mark(using, chain(created, hours))
+    hours = [
+        rows.order_by().values_list(HourOf(column), flat=True).distinct()
+        for rows, column in ((sessions, "created_at"), (_closed(runs), "started_at"))
+    ]
+    mark(using, chain(*hours))
 
 
 def _closed(runs: QuerySet[Run]) -> QuerySet[Run]:
-    return runs.filter(started_at__lt=timezone.now() - CLOSED_AFTER).order_by()
+    return runs.filter(started_at__lt=closed()).order_by()
 
 
 def mark_saved(using: str, session: Session, before: Session | None, *, has_events: bool) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from operator import itemgetter
@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
+from ..expressions import OneOf, Texts
 from ..fields import PayloadField
 from ..models import Event, Record, Run, Session, SessionSequence
 from .channels import Channel
@@ -41,6 +42,10 @@ def texts(record: Record, columns: Mapping[str, bool]) -> dict[str, Any]:
     }
 
 
+# Locks those of given sessions that are in a query, by id their rows there with the latest number.
+Locker = Callable[[Texts], dict[str, tuple[Any, ...]]]
+
+
 class Failure(enum.Enum):
     """What a driver's error means for the transaction that met it."""
 
@@ -65,6 +70,8 @@ class BaseOperations:
     appends_alone: ClassVar[bool] = False
     # Is there a `save_all()`?
     saves_together: ClassVar[bool] = False
+    # Is there a `remove_sessions()`?
+    removes_together: ClassVar[bool] = False
     # Can it wake those who wait for what others commit? `open_channel()` then gives a connection.
     supports_notifications: bool = False
     # What ends a statement that reads in the order of an index, and may read all of it.
@@ -130,6 +137,31 @@ class BaseOperations:
 
         Whether the session is new. None when it is not that simple: the caller takes back what was
         done, and stores one after the other.
+        """
+        raise NotImplementedError
+
+    def lock_counters(self, ids: Texts) -> dict[str, int]:
+        """Lock the sessions' counters, as every write does first; the latest number of each."""
+        counters = SessionSequence.objects.using(self.connection.alias)
+        locked = counters.filter(OneOf("session_id", ids)).order_by("session_id")
+        return dict(locked.select_for_update().values_list("session_id", "last_sequence"))
+
+    def locker(self, sessions: QuerySet[Any, Any]) -> Locker:
+        """For lists of values that begin with the id: locks as every write does, counters first."""
+
+        def lock(ids: Texts) -> dict[str, tuple[Any, ...]]:
+            numbers = self.lock_counters(ids)
+            rows = sessions.filter(OneOf("pk", ids)).order_by("pk").select_for_update()
+            return {row[0]: (*row, numbers.get(row[0])) for row in rows}
+
+        return lock
+
+    def remove_sessions(self, ids: Texts, closed: datetime) -> list[tuple[str, str]]:
+        """Delete locked sessions with all that is theirs, in a transaction: where the contents of
+        their artifacts are, which is the storage and the name there.
+
+        Their children have no parent then, and the hours before `closed` in which one of them or
+        a run of theirs began are marked.
         """
         raise NotImplementedError
 

@@ -3,16 +3,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
+from ..expressions import OneOf, Sql, Texts
 from ..models import Event, Run, Session
-from .base import COLUMNS, BaseOperations, Failure, texts
+from .base import COLUMNS, BaseOperations, Failure, Locker, texts
 from .channels import Channel
-from .statements import APPEND, COPY, COUNT, MEMBERS, MOST, OF_RUN, OF_SESSION, SAVE
+from .statements import (
+    APPEND,
+    COPY,
+    COUNT,
+    COUNTED,
+    LOCK,
+    LOCKED,
+    MEMBERS,
+    MOST,
+    OF_RUN,
+    OF_SESSION,
+    REMOVE,
+    SAVE,
+)
+
+
+class Counted(OneOf):
+    """Whether a session is one of those whose counters LOCK has locked."""
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
+        column, parameters = compiler.compile(self.lhs)
+        return f"{column} = ANY({COUNTED})", parameters
 
 # Where a connection of the driver's keeps a cursor. It holds what it has sent: it is not kept when
 # that were texts of more characters.
@@ -23,6 +48,7 @@ MAX_KEPT_TEXT = 64 * 1024
 class PostgreSQLOperations(BaseOperations):
     appends_alone = True
     saves_together = True
+    removes_together = True
     # Not known before it runs, such a limit is planned for as a tenth of the rows. Without one, a
     # reader that takes the last few events of a long session, whose number PostgreSQL cannot guess,
     # may have it look through the whole table.
@@ -129,6 +155,24 @@ class PostgreSQLOperations(BaseOperations):
         _latest, is_new, run.cost_usd = row
         self.insert_events(events)
         return bool(is_new)
+
+    def locker(self, sessions: QuerySet[Any, Any]) -> Locker:
+        rows = sessions.filter(Counted("pk", [])).order_by("pk")
+        # When it is needed: of no sessions at all there is no statement.
+        compiled = cache(rows.query.get_compiler(self.connection.alias).as_sql)
+
+        def lock(ids: Texts) -> dict[str, tuple[Any, ...]]:
+            sql, parameters = compiled()
+            with self.connection.cursor() as cursor:
+                cursor.execute("".join([LOCK, sql, LOCKED]), [ids.json, *parameters])
+                return {row[0]: row for row in cursor.cursor.fetchall()}
+
+        return lock
+
+    def remove_sessions(self, ids: Texts, closed: datetime) -> list[tuple[str, str]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(REMOVE, [ids.json, closed])
+            return list(cursor.fetchall())
 
     def event_json(self, *, payloads: bool) -> str:
         members = (sql for name, sql in MEMBERS.items() if payloads or not COLUMNS[name])

@@ -107,3 +107,40 @@ SAVE = f"""WITH counter AS (
         ELSE NOT EXISTS (SELECT FROM asm_events WHERE session_id = %(session_id)s) END
     AND {ALL_NEW}
 """
+
+# Many sessions, whose ids are given as JSON once: drivers look at each text of an array.
+GIVEN = "WITH given AS (SELECT ARRAY(SELECT jsonb_array_elements_text(%s::jsonb)) AS ids)"
+IDS = "(SELECT ids FROM given)::varchar[]"
+# Followed by what locks the sessions: COUNTED has none before all counters are locked.
+LOCK = f"""{GIVEN}, counters AS MATERIALIZED (
+        SELECT session_id, last_sequence FROM asm_session_sequences
+        WHERE session_id = ANY({IDS}) ORDER BY session_id FOR UPDATE
+    ), locked AS MATERIALIZED ("""
+COUNTED = f"CASE WHEN (SELECT count(*) FROM counters) >= 0 THEN {IDS} END"
+LOCKED = """ FOR UPDATE)
+    SELECT locked.*, last_sequence FROM locked LEFT JOIN counters ON session_id = id
+"""
+# Children that go too are left alone: of two changes of one row, a statement makes one.
+REMOVE = f"""{GIVEN}, children AS (
+        UPDATE asm_sessions SET parent_session_id = NULL
+        WHERE parent_session_id = ANY({IDS}) AND NOT id = ANY({IDS})
+    ), artifacts AS (
+        DELETE FROM asm_artifacts WHERE session_id = ANY({IDS})
+        RETURNING storage_backend, storage_ref
+    ), events AS (
+        DELETE FROM asm_events WHERE session_id = ANY({IDS})
+    ), runs AS (
+        DELETE FROM asm_runs WHERE session_id = ANY({IDS}) RETURNING started_at AS moment
+    ), counters AS (
+        DELETE FROM asm_session_sequences WHERE session_id = ANY({IDS})
+    ), sums AS (
+        DELETE FROM asm_session_sums WHERE session_id = ANY({IDS})
+    ), sessions AS (
+        DELETE FROM asm_sessions WHERE id = ANY({IDS}) RETURNING created_at AS moment
+    ), marks AS (
+        INSERT INTO asm_usage_marks (begin) SELECT DISTINCT date_trunc('hour', moment, 'UTC')
+        FROM (SELECT moment FROM runs UNION ALL SELECT moment FROM sessions) began
+        WHERE moment < %s
+    )
+    SELECT storage_backend, storage_ref FROM artifacts
+"""

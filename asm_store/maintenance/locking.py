@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from ..backends import transactions
 from ..db import get_operations
-from ..expressions import OneOf
-from ..models import Session, SessionSequence
+from ..expressions import Texts
+from ..models import Session
 
 NAME = "asm_store.maintenance"
 
@@ -32,18 +32,10 @@ def lock_held(using: str) -> Iterator[bool]:
             transactions.read(using, lambda: operations.unlock(NAME))
 
 
-def lock_counters(using: str, ids: Collection[str]) -> dict[str, int]:
-    """Lock the sessions' counters, as every write does first; the latest number of each."""
-    counters = SessionSequence.objects.using(using).filter(OneOf("session_id", ids))
-    locked = counters.order_by("session_id").select_for_update()
-    return dict(locked.values_list("session_id", "last_sequence"))
-
-
 def lock_sessions(using: str, ids: Collection[str]) -> set[str]:
     """Lock sessions as every write does, their counters first: nothing is appended meanwhile.
 
     Returns the ids of those that there are.
     """
-    lock_counters(using, ids)
-    rows = Session.objects.using(using).filter(OneOf("pk", ids)).order_by("id")
-    return set(rows.select_for_update().values_list("pk", flat=True))
+    rows = Session.objects.using(using).values_list("id")
+    return set(get_operations(using).locker(rows)(Texts(ids)))

@@ -7,25 +7,24 @@ every write takes, each page in a short transaction: what was used meanwhile sta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import CharField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Cast
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from .. import signals
 from ..backends.database import DatabaseSessionStore
-from ..contents import ContentError
-from ..expressions import OneOf, Texts
-from ..marks import mark_removed
+from ..contents import ContentError, Place, discard_after_commit
+from ..db import Locker
+from ..expressions import OneOf, Texts, Version
+from ..marks import closed, mark_removed
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
 from ..sums import SessionSum
 from ..waiting import tell
 from .archive import Fingerprint, fingerprints
-from .locking import lock_counters, lock_sessions
+from .locking import lock_sessions
 from .orphans import clear_session, discard_artifacts, remove
 from .selecting import disposable, expired
 from .work import Work
@@ -35,12 +34,10 @@ BY_DELETION = Order(("deleted_at", "id"))
 # Sessions that are found at a time: the last batch of them is a small one.
 PAGE = 10_000
 # What tells that a session was changed or appended to since it was selected.
-OF_SESSION = ("id", "agent_id", "status", "parent_session_id", "used")
-VERSION = (*OF_SESSION, "last_sequence")
-# `updated_at` as the database writes it: a moment is made of it for nobody.
-USED = Cast("updated_at", CharField())
+CHANGED = Version("id", "agent_id", "status", "parent_session_id", "updated_at")
+VERSION = ("id", "changed", "last_sequence")
 
-Version = Any  # a named tuple of VERSION and `deleted_at`
+Found = Any  # a named tuple of VERSION, `parent_session_id` and `deleted_at`
 
 
 def soft_delete(work: Work) -> None:
@@ -63,29 +60,19 @@ def _mark(work: Work, ids: list[str]) -> int:
     return sessions.filter(OneOf("pk", still_due)).update(deleted_at=work.now)
 
 
-def _locked(work: Work, ids: Texts) -> dict[str, tuple[tuple[Any, ...], datetime]]:
-    """Those of the sessions that are due, as they are now: nobody changes them, or appends.
-
-    By id what is to be compared with the selected, and when each was created.
-    """
-    counters = lock_counters(work.using, ids)
-    due = disposable(work).annotate(used=USED).filter(OneOf("pk", ids))
-    locked = due.order_by("id").select_for_update().values_list("created_at", *OF_SESSION)
-    return {pk: ((pk, *row, counters.get(pk)), created) for created, pk, *row in locked}
-
-
 def hard_delete(work: Work) -> None:
     """Remove what was soft-deleted long enough ago."""
     due = disposable(work)
     if work.dry_run:
         work.add("sessions_hard_deleted", work.read(due.count))
         return
+    lock = work.operations.locker(due.annotate(changed=CHANGED).values_list("id", "changed"))
     for page in pages(_versions(work), BY_DELETION, PAGE):
         for batch in _batches(work, _with_descendants(work, page)):
-            _remove_batch(work, batch)
+            _remove_batch(work, lock, batch)
 
 
-def _with_descendants(work: Work, page: list[Version]) -> list[Version]:
+def _with_descendants(work: Work, page: list[Found]) -> list[Found]:
     """These sessions and the due ones below them, children before their parents.
 
     A child whose parent went before it would have lost its parent by the time it is archived.
@@ -99,7 +86,7 @@ def _with_descendants(work: Work, page: list[Version]) -> list[Version]:
     return sorted(found.values(), key=partial(_depth, found), reverse=True)
 
 
-def _depth(found: Mapping[str, Version], row: Version) -> int:
+def _depth(found: Mapping[str, Found], row: Found) -> int:
     """How many of the found sessions are above this one; those of a circle count once."""
     above: set[str] = set()
     parent = row.parent_session_id
@@ -113,20 +100,20 @@ def _versions(work: Work) -> QuerySet[Any, Any]:
     """The due sessions."""
     counters = SessionSequence.objects.filter(session_id=OuterRef("pk"))
     last_sequence = Subquery(counters.values("last_sequence"))
-    rows = disposable(work).annotate(used=USED, last_sequence=last_sequence)
-    return rows.values_list(*VERSION, "deleted_at", named=True)
+    rows = disposable(work).annotate(changed=CHANGED, last_sequence=last_sequence)
+    return rows.values_list(*VERSION, "parent_session_id", "deleted_at", named=True)
 
 
-def _children(work: Work, parents: Collection[str]) -> Iterator[Version]:
+def _children(work: Work, parents: Collection[str]) -> Iterator[Found]:
     known = sorted(parents)
     for start in range(0, len(known), PAGE):
         below = OneOf("parent_session_id", known[start : start + PAGE])
         yield from work.read(partial(list, _versions(work).filter(below).order_by("id")))
 
 
-def _batches(work: Work, rows: Iterable[Version]) -> Iterator[list[Version]]:
+def _batches(work: Work, rows: Iterable[Found]) -> Iterator[list[Found]]:
     """Some sessions at a time, with no more events together than a transaction should delete."""
-    batch: list[Version] = []
+    batch: list[Found] = []
     events, most = 0, work.size
     for row in rows:
         count = 0 if _is_large(work, row) else row.last_sequence or 0
@@ -139,56 +126,67 @@ def _batches(work: Work, rows: Iterable[Version]) -> Iterator[list[Version]]:
         yield batch
 
 
-def _is_large(work: Work, row: Version) -> bool:
+def _is_large(work: Work, row: Found) -> bool:
     return (row.last_sequence or 0) > work.policy.batch_size
 
 
-def _remove_batch(work: Work, batch: list[Version]) -> None:
+def _remove_batch(work: Work, lock: Locker, batch: list[Found]) -> None:
     try:
         ids = [row.id for row in batch]
         archived = None if work.archive is None else work.archive.store_sessions(ids)
     except ContentError as error:
-        _remove_others(work, batch, error)
+        _remove_others(work, lock, batch, error)
         return
-    removed = work.write(partial(_remove, work, batch, archived))
+    removed = work.write(partial(_remove, work, lock, batch, archived))
     work.add("sessions_hard_deleted", len(removed))
     for row in removed:
         if _is_large(work, row):
             clear_session(work, row.id, is_archived=archived is not None)
 
 
-def _remove_others(work: Work, batch: list[Version], error: ContentError) -> None:
+def _remove_others(work: Work, lock: Locker, batch: list[Found], error: ContentError) -> None:
     """A session with an artifact that cannot be archived stays; it must not keep the others."""
     if len(batch) == 1:
         work.errors.append(f"hard delete: session {batch[0].id} stays: {error}")
         return
     for row in batch:
-        _remove_batch(work, [row])
+        _remove_batch(work, lock, [row])
 
 
 def _remove(
-    work: Work, batch: list[Version], archived: Mapping[str, Fingerprint] | None
-) -> list[Version]:
+    work: Work, lock: Locker, batch: list[Found], archived: Mapping[str, Fingerprint] | None
+) -> list[Found]:
     """Remove those that are as they were when they were selected, and as they are archived.
 
     Of a large session only its own row: nobody can use it any more, and `clear_session()` removes
     the rest piece by piece.
     """
     ids = Texts(row.id for row in batch)
-    now = _locked(work, ids)
-    due = [row for row in batch if row.id in now and now[row.id][0] == row[: len(VERSION)]]
+    now = lock(ids)
+    due = [row for row in batch if now.get(row.id) == row[: len(VERSION)]]
     if archived is not None:
         stored = fingerprints(work.using, ids)
         due = [row for row in due if row.id in archived and archived[row.id] == stored[row.id]]
-    due_ids = Texts(row.id for row in due)
-    sessions = Session.objects.using(work.using)
-    sessions.filter(OneOf("parent_session_id", due_ids)).update(parent_session_id=None)
-    mark_removed(work.using, due_ids, (now[pk][1] for pk in due_ids))
-    large = {row.id for row in due if _is_large(work, row)}
-    _remove_contents(work, Texts(pk for pk in due_ids if pk not in large) if large else due_ids)
-    remove(sessions.filter(OneOf("pk", due_ids)))
-    tell_after_commit(work, due_ids)
+    _remove_whole(work, Texts(row.id for row in due if not _is_large(work, row)))
+    _remove_rows(work, Texts(row.id for row in due if _is_large(work, row)))
+    tell_after_commit(work, [row.id for row in due])
     return due
+
+
+def _remove_whole(work: Work, ids: Texts) -> None:
+    if not work.operations.removes_together:
+        _remove_rows(work, ids)
+        _remove_contents(work, ids)
+    elif ids:
+        places = work.operations.remove_sessions(ids, closed())
+        discard_after_commit(work.using, [Place(*place) for place in places])
+
+
+def _remove_rows(work: Work, ids: Texts) -> None:
+    sessions = Session.objects.using(work.using)
+    sessions.filter(OneOf("parent_session_id", ids)).update(parent_session_id=None)
+    mark_removed(work.using, ids)
+    remove(sessions.filter(OneOf("pk", ids)))
 
 
 def _remove_contents(work: Work, ids: Texts) -> None:

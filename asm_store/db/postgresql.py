@@ -39,6 +39,7 @@ class Counted(OneOf):
         column, parameters = compiler.compile(self.lhs)
         return f"{column} = ANY({COUNTED})", parameters
 
+
 # Where a connection of the driver's keeps a cursor. It holds what it has sent: it is not kept when
 # that were texts of more characters.
 KEPT_CURSOR = "_asm_store_cursor"

@@ -17,7 +17,8 @@ from asm_store import signals
 from asm_store.contents import PREFIX
 from asm_store.db.postgresql import PostgreSQLOperations
 from asm_store.maintenance import RetentionPolicy, hard_delete_expired_sessions
-from asm_store.models import Session, SessionSum, UsageMark
+from asm_store.models import Session
+from asm_store.sums import SessionSum, UsageMark
 from asm_store.test import make_run, make_session
 from tests.artifacts.places import configured
 from tests.cases import only_on, with_access

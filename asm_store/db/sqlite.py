@@ -59,11 +59,12 @@ class SQLiteOperations(BaseOperations):
 
     @property
     def appends_alone(self) -> bool:  # type: ignore[override]
-        return self.count is not None
+        # A transaction by hand would be that of all threads that share the connection.
+        return self.count is not None and not self.connection.allow_thread_sharing
 
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
         """In a transaction by hand where there is none: Django's takes as long as what is in it."""
-        if self.connection.in_atomic_block:
+        if self.connection.in_atomic_block:  # not alone, then
             return super().append(events, expected_sequence)
         is_stored = False
         try:

@@ -51,6 +51,20 @@ class TestByHand:
         words = [query["sql"].split()[0] for query in captured]
         assert words == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
+    def test_threads_that_share_the_connection_have_django_make_it(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        shared = connections[store.using]
+        shared.inc_thread_sharing()
+        try:
+            with CaptureQueriesContext(shared) as captured:
+                store.append_event(make_event(session))
+        finally:
+            shared.dec_thread_sharing()
+
+        assert "BEGIN IMMEDIATE" not in [query["sql"] for query in captured]
+        assert store.get_latest_sequence(session.id) == 1
+
     def test_a_refused_event_leaves_none(
         self, store: DatabaseSessionStore, session: Session
     ) -> None:

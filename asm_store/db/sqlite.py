@@ -99,11 +99,12 @@ class SQLiteOperations(BaseOperations):
         return encoded(ids)
 
     def insert_events(self, events: Sequence[Event]) -> None:
-        if len(events) == 1:
-            self._run(INSERT, self.row(events[0]))
-            return
-        with self.connection.cursor() as cursor:
-            cursor.executemany(INSERT, [self.row(event) for event in events])
+        rows = [self.row(event) for event in events]
+        if len(rows) == 1:
+            self._run(INSERT, rows[0])
+        elif rows:  # without any Django does not see how the parameters are marked
+            with self.connection.cursor() as cursor:
+                cursor.executemany(INSERT, rows)
 
     def classify(self, error: Exception) -> Failure:
         cause = error.__cause__ or error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from django.utils import timezone
@@ -67,17 +67,18 @@ class Work:
         return self.now - timedelta(days=days)
 
     def write(self, body: Callable[[], R]) -> R:
-        """`body()` in a short transaction of its own; it may run several times."""
-        return transactions.write(self.using, body)
+        """`body()` in a short transaction of its own, planned for the tables as they are by now: a
+        plan of when they were empty would read them whole. It may run several times.
+        """
+        return transactions.write(self.using, partial(self._planned, body))
 
     def read(self, body: Callable[[], R]) -> R:
         """`body()`, planned for the values that it asks for."""
+        return transactions.read(self.using, partial(self._planned, body))
 
-        def planned() -> R:
-            with self.operations.planned_anew():
-                return body()
-
-        return transactions.read(self.using, planned)
+    def _planned(self, body: Callable[[], R]) -> R:
+        with self.operations.planned_anew():
+            return body()
 
     def add(self, name: str, count: int) -> None:
         """Count what was done, tell of it, and end here when the time is up."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
 
@@ -18,6 +19,7 @@ from asm_store.maintenance import MaintenanceReport, RetentionPolicy, execute
 from asm_store.models import Artifact, Event, Run, Session, SessionSequence
 from asm_store.test import make_event, make_run, make_session
 from tests.artifacts.places import configured, contents
+from tests.cases import only_on
 
 NOW = timezone.now()
 POLICY = RetentionPolicy(
@@ -187,3 +189,18 @@ def snapshot(using: str) -> dict[str, Any]:
     }
     counters = SessionSequence.objects.using(using).values_list("pk", "last_sequence")
     return {**rows, "counters": dict(counters)}
+
+
+@only_on("postgresql_other")
+def test_its_statements_are_planned_for_the_tables_as_they_are_by_now(using: str) -> None:
+    """The alias prepares what it sends: a plan of the empty tables would read full ones whole."""
+    for number in range(8):
+        add(using, f"ses_{number}", used=number + 40, deleted_at=days_ago(number + 35))
+    connections[using].close()  # and with it what the store has prepared
+    report = execute(replace(POLICY, batch_size=1), using=using)
+    assert (report.errors, report.sessions_hard_deleted) == ((), 8)
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        prepared = [statement for (statement,) in cursor.fetchall()]
+    tables = ("asm_session_sums", "asm_usage_sums", "asm_events", "asm_runs")
+    assert not [text for text in prepared if any(table in text for table in tables)]

@@ -147,3 +147,18 @@ def test_sessions_stand_out_without_a_look_at_all_runs(using: str) -> None:
         {"asm_runs_session"},
     ]
     assert not {table for sql in asked for table in plans.scanned(using, sql)}
+
+
+@only_on(USING)
+def test_an_overview_of_a_day_reads_what_has_no_sums_by_time(using: str) -> None:
+    plans.fill(using)
+    plans.fill_sums(using, DAY + timedelta(hours=4))
+    since = DAY - timedelta(minutes=2)
+    sent = plans.sent(using, partial(get_overview, using=using, since=since))
+    used = [plans.indexes(using, sql) for sql in sent if '"started_at"' in sql]
+    assert used == [{"asm_runs_started"}, {"asm_runs_started", "asm_sessions_pkey"}]
+    [sessions] = [sql for sql in sent if '"created_at"' in sql]
+    assert plans.indexes(using, sessions) == {"asm_sessions_created"}
+    assert not {"asm_runs", "asm_sessions"} & {
+        table for sql in sent for table in plans.scanned(using, sql)
+    }

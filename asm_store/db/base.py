@@ -4,15 +4,17 @@ import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any, ClassVar
 
 from django.db import InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
-from ..expressions import OneOf, Texts
+from ..expressions import OneOf, Sql, Texts
 from ..fields import PayloadField
 from ..models import Event, Record, Run, Session, SessionSequence
 from .channels import Channel
@@ -44,6 +46,22 @@ def texts(record: Record, columns: Mapping[str, bool]) -> dict[str, Any]:
 
 # Locks those of given sessions that are in a query, by id their rows there with the latest number.
 Locker = Callable[[Texts], dict[str, tuple[Any, ...]]]
+
+
+class Given(OneOf):
+    """Whether a column has one of the ids that the statement around it begins with."""
+
+    def __init__(self, column: str, ids: str) -> None:
+        super().__init__(column, [])
+        self.ids = ids
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Sql:
+        column, parameters = compiler.compile(self.lhs)
+        return f"{column} {self.ids}", parameters
+
+    as_postgresql = as_sqlite = as_sql
 
 
 class Failure(enum.Enum):
@@ -153,6 +171,19 @@ class BaseOperations:
             numbers = self.lock_counters(ids)
             rows = sessions.filter(OneOf("pk", ids)).order_by("pk").select_for_update()
             return {row[0]: (*row, numbers.get(row[0])) for row in rows}
+
+        return lock
+
+    def _compiled_locker(self, rows: QuerySet[Any, Any], begin: str, end: str) -> Locker:
+        """By one statement that begins with the ids, which are JSON, and has the query in it."""
+        # Once, and when it is needed: of no sessions at all there is no statement.
+        compiled = cache(rows.query.get_compiler(self.connection.alias).as_sql)
+
+        def lock(ids: Texts) -> dict[str, tuple[Any, ...]]:
+            sql, parameters = compiled()
+            with self.connection.cursor() as cursor:
+                cursor.execute(f"{begin}{sql}{end}", [ids.json, *parameters])
+                return {row[0]: row for row in cursor.cursor.fetchall()}
 
         return lock
 

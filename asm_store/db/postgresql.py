@@ -3,18 +3,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
-from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
-from ..expressions import OneOf, Sql, Texts
+from ..expressions import Texts
 from ..models import Event, Run, Session
-from .base import COLUMNS, BaseOperations, Failure, Locker, texts
+from .base import COLUMNS, BaseOperations, Failure, Given, Locker, texts
 from .channels import Channel
 from .statements import (
     APPEND,
@@ -30,15 +28,6 @@ from .statements import (
     REMOVE,
     SAVE,
 )
-
-
-class Counted(OneOf):
-    """Whether a session is one of those whose counters LOCK has locked."""
-
-    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
-        column, parameters = compiler.compile(self.lhs)
-        return f"{column} = ANY({COUNTED})", parameters
-
 
 # Where a connection of the driver's keeps a cursor. It holds what it has sent: it is not kept when
 # that were texts of more characters.
@@ -158,17 +147,8 @@ class PostgreSQLOperations(BaseOperations):
         return bool(is_new)
 
     def locker(self, sessions: QuerySet[Any, Any]) -> Locker:
-        rows = sessions.filter(Counted("pk", [])).order_by("pk")
-        # When it is needed: of no sessions at all there is no statement.
-        compiled = cache(rows.query.get_compiler(self.connection.alias).as_sql)
-
-        def lock(ids: Texts) -> dict[str, tuple[Any, ...]]:
-            sql, parameters = compiled()
-            with self.connection.cursor() as cursor:
-                cursor.execute("".join([LOCK, sql, LOCKED]), [ids.json, *parameters])
-                return {row[0]: row for row in cursor.cursor.fetchall()}
-
-        return lock
+        rows = sessions.filter(Given("pk", COUNTED)).order_by("pk")
+        return self._compiled_locker(rows, LOCK, LOCKED)
 
     def remove_sessions(self, ids: Texts, closed: datetime) -> list[tuple[str, str]]:
         with self.connection.cursor() as cursor:

@@ -3,12 +3,16 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
+from django.db.models import QuerySet
+
 from ..events.sanitizing import encoded
+from ..expressions import Texts
 from ..models import Event
-from .base import COLUMNS, BaseOperations, Failure
+from .base import COLUMNS, BaseOperations, Failure, Given, Locker
 
 # The runs are one parameter, of whose length neither the statement nor a limit depends.
 COUNT = """UPDATE asm_session_sequences
@@ -28,6 +32,35 @@ COUNT = """UPDATE asm_session_sequences
 MARK = re.compile(r"%\((\w+)\)s")
 MARKS = ", ".join(f"%({name})s" for name in COLUMNS)
 INSERT = f"INSERT INTO asm_events ({', '.join(COLUMNS)}) VALUES ({MARKS})"  # noqa: S608
+
+IN_JSON = "IN (SELECT value FROM json_each(%(ids)s))"
+# The ids come first, so that what follows may have parameters of its own.
+LOCK = "WITH given (ids) AS (SELECT %s) SELECT locked.*, last_sequence FROM ("
+GIVEN = "IN (SELECT value FROM json_each((SELECT ids FROM given)))"
+LOCKED = ") locked LEFT JOIN asm_session_sequences ON session_id = locked.id"
+PLACES = f"SELECT storage_backend, storage_ref FROM asm_artifacts WHERE session_id {IN_JSON}"  # noqa: S608
+# A moment is text here, whose beginning is its hour.
+MARK_HOURS = f"""INSERT INTO asm_usage_marks (begin)
+    SELECT DISTINCT substr(moment, 1, 13) || ':00:00' FROM (
+        SELECT created_at AS moment FROM asm_sessions WHERE id {IN_JSON}
+        UNION ALL SELECT started_at FROM asm_runs WHERE session_id {IN_JSON}
+    ) WHERE moment < %(closed)s
+"""  # noqa: S608
+REMOVE = (
+    f"UPDATE asm_sessions SET parent_session_id = NULL WHERE parent_session_id {IN_JSON}",  # noqa: S608
+    MARK_HOURS,
+    *(
+        f"DELETE FROM {table} WHERE {column} {IN_JSON}"  # noqa: S608
+        for table, column in (
+            ("asm_artifacts", "session_id"),
+            ("asm_events", "session_id"),
+            ("asm_runs", "session_id"),
+            ("asm_session_sequences", "session_id"),
+            ("asm_session_sums", "session_id"),
+            ("asm_sessions", "id"),
+        )
+    ),
+)
 
 
 class SQLiteOperations(BaseOperations):
@@ -51,6 +84,24 @@ class SQLiteOperations(BaseOperations):
     def _mode(self) -> str | None:
         mode: str | None = self.connection.transaction_mode  # type: ignore[attr-defined]
         return mode
+
+    @property
+    def removes_together(self) -> bool:  # type: ignore[override]
+        """Not where moments are written in another zone, whose hours may be others."""
+        return self.connection.timezone is UTC
+
+    def locker(self, sessions: QuerySet[Any, Any]) -> Locker:
+        """Nothing is left to lock: `begin_write()` has."""
+        return self._compiled_locker(sessions.filter(Given("pk", GIVEN)), LOCK, LOCKED)
+
+    def remove_sessions(self, ids: Texts, closed: datetime) -> list[tuple[str, str]]:
+        end = self.connection.ops.adapt_datetimefield_value(closed)
+        with self.connection.cursor() as cursor:
+            cursor.execute(PLACES, {"ids": ids.json})
+            places = cursor.fetchall()
+            for sql in REMOVE:
+                cursor.execute(sql, {"ids": ids.json, "closed": end})
+        return list(places)
 
     @property
     def count(self) -> str | None:  # type: ignore[override]

@@ -116,7 +116,7 @@ LOCK = f"""{GIVEN}, counters AS MATERIALIZED (
         SELECT session_id, last_sequence FROM asm_session_sequences
         WHERE session_id = ANY({IDS}) ORDER BY session_id FOR UPDATE
     ), locked AS MATERIALIZED ("""
-COUNTED = f"CASE WHEN (SELECT count(*) FROM counters) >= 0 THEN {IDS} END"
+COUNTED = f"= ANY(CASE WHEN (SELECT count(*) FROM counters) >= 0 THEN {IDS} END)"
 LOCKED = """ FOR UPDATE)
     SELECT locked.*, last_sequence FROM locked LEFT JOIN counters ON session_id = id
 """

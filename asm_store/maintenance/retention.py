@@ -11,33 +11,48 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Cast
 
 from .. import signals
 from ..backends.database import DatabaseSessionStore
 from ..contents import ContentError, Place, discard_after_commit
 from ..db import Locker
-from ..expressions import OneOf, Texts, Version
+from ..expressions import Beyond, OneOf, Row, Texts, Version
 from ..marks import closed, mark_removed
 from ..models import Event, Run, Session, SessionSequence
 from ..queries.paging import Order, pages
+from ..querysets import SessionQuerySet
 from ..sums import SessionSum
 from ..waiting import tell
 from .archive import Fingerprint, fingerprints
 from .locking import lock_sessions
 from .orphans import clear_session, discard_artifacts, remove
-from .selecting import disposable, expired
+from .selecting import LOOKED, disposable, expired
 from .work import Work
 
 BY_USE = Order(("updated_at", "id"))
-BY_DELETION = Order(("deleted_at", "id"))
+
 # Sessions that are found at a time: the last batch of them is a small one.
 PAGE = 10_000
 # What tells that a session was changed or appended to since it was selected.
 CHANGED = Version("id", "agent_id", "status", "parent_session_id", "updated_at")
 VERSION = ("id", "changed", "last_sequence")
 
-Found = Any  # a named tuple of VERSION, `parent_session_id` and `deleted_at`
+Found = Any  # a named tuple of VERSION, `parent_session_id` and `deleted`
+
+
+class ByDeletion(Order):
+    """Where a page ends is told as the database writes it: a moment is made of it for nobody."""
+
+    def after(self, rows: QuerySet[Any], position: tuple[Any, ...]) -> QuerySet[Any]:
+        return rows.filter(Beyond(Row(*map(F, self.columns)), Row(*map(Value, position))))
+
+    def position(self, row: Found) -> tuple[Any, ...]:
+        return row.deleted, row.id
+
+
+BY_DELETION = ByDeletion(("deleted_at", "id"))
 
 
 def soft_delete(work: Work) -> None:
@@ -66,8 +81,9 @@ def hard_delete(work: Work) -> None:
     if work.dry_run:
         work.add("sessions_hard_deleted", work.read(due.count))
         return
-    lock = work.operations.locker(due.annotate(changed=CHANGED).values_list("id", "changed"))
-    for page in pages(_versions(work), BY_DELETION, PAGE):
+    again = disposable(work, LOOKED).annotate(changed=CHANGED)
+    lock = work.operations.locker(again.values_list("id", "changed"))
+    for page in pages(_versions(due), BY_DELETION, PAGE):
         for batch in _batches(work, _with_descendants(work, page)):
             _remove_batch(work, lock, batch)
 
@@ -96,19 +112,19 @@ def _depth(found: Mapping[str, Found], row: Found) -> int:
     return len(above)
 
 
-def _versions(work: Work) -> QuerySet[Any, Any]:
-    """The due sessions."""
+def _versions(due: SessionQuerySet) -> QuerySet[Any, Any]:
     counters = SessionSequence.objects.filter(session_id=OuterRef("pk"))
     last_sequence = Subquery(counters.values("last_sequence"))
-    rows = disposable(work).annotate(changed=CHANGED, last_sequence=last_sequence)
-    return rows.values_list(*VERSION, "parent_session_id", "deleted_at", named=True)
+    deleted = Cast("deleted_at", CharField())
+    rows = due.annotate(changed=CHANGED, last_sequence=last_sequence, deleted=deleted)
+    return rows.values_list(*VERSION, "parent_session_id", "deleted", named=True)
 
 
 def _children(work: Work, parents: Collection[str]) -> Iterator[Found]:
-    known = sorted(parents)
+    known, due = sorted(parents), _versions(disposable(work, LOOKED))
     for start in range(0, len(known), PAGE):
         below = OneOf("parent_session_id", known[start : start + PAGE])
-        yield from work.read(partial(list, _versions(work).filter(below).order_by("id")))
+        yield from work.read(partial(list, due.filter(below).order_by("id")))
 
 
 def _batches(work: Work, rows: Iterable[Found]) -> Iterator[list[Found]]:
@@ -167,19 +183,21 @@ def _remove(
     if archived is not None:
         stored = fingerprints(work.using, ids)
         due = [row for row in due if row.id in archived and archived[row.id] == stored[row.id]]
-    _remove_whole(work, Texts(row.id for row in due if not _is_large(work, row)))
-    _remove_rows(work, Texts(row.id for row in due if _is_large(work, row)))
+    if whole := Texts(row.id for row in due if not _is_large(work, row)):
+        _remove_whole(work, whole)
+    if large := Texts(row.id for row in due if _is_large(work, row)):
+        _remove_rows(work, large)
     tell_after_commit(work, [row.id for row in due])
     return due
 
 
 def _remove_whole(work: Work, ids: Texts) -> None:
-    if not work.operations.removes_together:
-        _remove_rows(work, ids)
-        _remove_contents(work, ids)
-    elif ids:
+    if work.operations.removes_together:
         places = work.operations.remove_sessions(ids, closed())
         discard_after_commit(work.using, [Place(*place) for place in places])
+    else:
+        _remove_rows(work, ids)
+        _remove_contents(work, ids)
 
 
 def _remove_rows(work: Work, ids: Texts) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import connections
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from asm_store import signals
+from asm_store.artifacts import ArtifactStore
+from asm_store.backends.database import DatabaseSessionStore
 from asm_store.contents import PREFIX
-from asm_store.db.postgresql import PostgreSQLOperations
-from asm_store.maintenance import RetentionPolicy, hard_delete_expired_sessions
+from asm_store.db import get_operations
+from asm_store.maintenance import RetentionPolicy, hard_delete_expired_sessions, retention
 from asm_store.models import Session
 from asm_store.sums import SessionSum, UsageMark
 from asm_store.test import make_run, make_session
@@ -26,7 +30,7 @@ from tests.maintenance.histories import POLICY, History, clear, days_ago, left
 from tests.queries import plans
 
 EMPTY = {"asm_artifacts", "asm_session_sums"}
-SERVED = [with_access(alias) for alias in ("postgresql", "postgresql_other")]
+SERVED = [with_access(alias) for alias in ("default", "other", "postgresql", "postgresql_other")]
 
 
 @pytest.fixture(autouse=True)
@@ -84,14 +88,14 @@ def _add_family(history: History) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("using", SERVED, indirect=True)
-def test_one_statement_removes_what_several_do(
+def test_it_removes_what_the_orm_does(
     using: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history = History(seed)
     _add_family(history)
     together = removed(using, history)
     with monkeypatch.context() as patch:
-        patch.setattr(PostgreSQLOperations, "removes_together", False)
+        patch.setattr(type(get_operations(using)), "removes_together", False)
         apart = removed(using, history)
     assert together == apart
     assert {"parent", "child"} < set(together["told"])
@@ -100,7 +104,8 @@ def test_one_statement_removes_what_several_do(
 
 
 @only_on("postgresql")
-def test_it_looks_for_nothing_in_whole_tables(using: str) -> None:
+def test_it_looks_for_what_is_known_by_its_id(using: str) -> None:
+    """Also where statistics are older than the deletions."""
     plans.fill(using)
     ids = list(Session.objects.using(using).order_by("pk").values_list("pk", flat=True)[1:300])
     Session.objects.using(using).filter(pk__in=ids).update(deleted_at=days_ago(4_000))
@@ -110,7 +115,27 @@ def test_it_looks_for_nothing_in_whole_tables(using: str) -> None:
     step = partial(hard_delete_expired_sessions, policy, using=using)
     with CaptureQueriesContext(connections[using]) as captured:
         assert step() == len(ids)
-    sent = [query["sql"] for query in captured if "given" in query["sql"]]
-    assert len(sent) == 2
+    sent = [query["sql"] for query in captured if "jsonb_array_elements_text" in query["sql"]]
+    assert len(sent) == 3
     for sql in sent:
         assert plans.scanned(using, sql) <= EMPTY
+        assert "asm_sessions_deleted" not in plans.indexes(using, sql)
+
+
+def test_page_after_page_it_passes_what_stays(using: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions whose artifacts cannot be archived, between others of the same and other moments."""
+    monkeypatch.setattr(retention, "PAGE", 2)
+    moments = [days_ago(40), days_ago(40).replace(microsecond=0), days_ago(39)]
+    ids = [f"ses_{number:02}" for number in range(15)]
+    for number, pk in enumerate(ids):
+        DatabaseSessionStore(using).save_session(make_session(id=pk))
+        if number % 3 == 0:
+            place = ArtifactStore(using=using).put(pk, b"content", session_id=pk).storage_ref
+            storages["default"].delete(place)
+            storages["default"].save(place, ContentFile(b"another"))
+        session = Session.objects.using(using).filter(pk=pk)
+        session.update(deleted_at=moments[number // 5])
+    policy = replace(POLICY, archive_before_prune=True, archive_storage="other")
+    assert hard_delete_expired_sessions(policy, using=using) == 10
+    stayed = set(Session.objects.using(using).values_list("pk", flat=True))
+    assert stayed == set(ids[::3])

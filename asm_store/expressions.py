@@ -206,7 +206,7 @@ class Version(Func):
     def as_postgresql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> Sql:
-        """The transaction that has written it."""
+        """The transaction that has written it: so a change that changes nothing is one, too."""
         key = compiler.compile(self.get_source_expressions()[0])[0]
         return f"{key.rpartition('.')[0]}.xmin", ()
 

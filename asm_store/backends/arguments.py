@@ -190,7 +190,7 @@ def flag(value: object, name: str) -> bool:
 
 def _items(value: object, name: str) -> list[Any]:
     if type(value) is list:  # the others' look at abstract classes is slow
-        return value
+        return value.copy()
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise ValidationError(f"{name}: expected a list of events, got {shown(value)}.")
     return list(value)

@@ -142,7 +142,7 @@ class BaseOperations:
         if self.count is None:
             return False
         asked = self._asked(events, expected_sequence)
-        if self._numbered(events, self.count, asked) is None:
+        if not self._number(events, self._row(self.count, asked)):
             return False
         self.insert_events(events)
         return True
@@ -211,17 +211,16 @@ class BaseOperations:
             "now": self.connection.ops.adapt_datetimefield_value(timezone.now()),
         }
 
-    def _numbered(
-        self, events: Sequence[Event], sql: str, given: dict[str, Any]
-    ) -> tuple[Any, ...] | None:
-        """The row of a statement that counts, which begins with the number of the last event: they
-        have theirs then. None: it has found that they may not be stored.
+    @staticmethod
+    def _number(events: Sequence[Event], row: tuple[Any, ...] | None) -> bool:
+        """Give the events their numbers; `row` begins with the last one. None, and so False: the
+        statement has found that they may not be stored.
         """
-        row = self._row(sql, given)
-        if row is not None:
-            for number, event in enumerate(events, row[0] - len(events) + 1):
-                event.sequence_number = number
-        return row
+        if row is None:
+            return False
+        for number, event in enumerate(events, row[0] - len(events) + 1):
+            event.sequence_number = number
+        return True
 
     def _row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
         with self.connection.cursor() as cursor:
@@ -236,7 +235,7 @@ class BaseOperations:
 
     def row(self, event: Event) -> dict[str, Any]:
         """A prepared event's columns as this driver takes them; JSON as text."""
-        return dict(zip(COLUMNS, self.values(event), strict=False))
+        return dict(zip(COLUMNS, self.values(event), strict=True))
 
     def values(self, event: Event) -> list[Any]:
         """The same without their names."""

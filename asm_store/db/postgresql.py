@@ -14,6 +14,7 @@ from ..expressions import Texts
 from ..models import Event, Run, Session
 from .base import COLUMNS, BaseOperations, Failure, Given, Locker, texts
 from .channels import Channel
+from .direct import is_direct
 from .statements import (
     APPEND,
     COPY,
@@ -29,10 +30,10 @@ from .statements import (
     SAVE,
 )
 
-# Where a connection of the driver's keeps a cursor. It holds what it has sent: it is not kept when
-# that were texts of more characters.
+# Where a connection of the driver's keeps a cursor. It holds what it has sent: larger events have
+# another.
 KEPT_CURSOR = "_asm_store_cursor"
-MAX_KEPT_TEXT = 64 * 1024
+MAX_KEPT_BYTES = 64 * 1024
 
 
 class PostgreSQLOperations(BaseOperations):
@@ -108,28 +109,28 @@ class PostgreSQLOperations(BaseOperations):
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
         if len(events) > 1:
             return super().append(events, expected_sequence)
-        given = self.row(events[0])
+        [event] = events
+        given = self.row(event)
         given["events"], given["expected"], given["now"] = 1, expected_sequence, timezone.now()
-        return self._numbered(events, APPEND, given) is not None
+        is_kept = event.json_bytes <= MAX_KEPT_BYTES and is_direct(self.connection)
+        row = (self._kept_row if is_kept else self._row)(APPEND, given)
+        return self._number(events, row)
 
-    def _row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
+    def _kept_row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
         """By a cursor that is kept: a new one finds out anew how each type is sent, which takes
-        longer than to wrap it and to send the statement.
+        longer than to send the statement.
         """
-        connection = self.connection
-        connection.close_if_health_check_failed()
-        held = getattr(connection.connection, "__dict__", None)  # psycopg2's have none
-        if held is None or connection.execute_wrappers or connection.queries_logged:
-            return super()._row(sql, given)  # who looks on is to see it
-        connection.validate_thread_sharing()
-        connection.validate_no_broken_transaction()
+        driver = self.connection.connection
+        held = getattr(driver, "__dict__", None)  # psycopg2's have none
+        # It knows how text is sent in this encoding.
+        if held is None or driver.pgconn.parameter_status(b"client_encoding") != b"UTF8":
+            return self._row(sql, given)
         # Taken out: whoever comes in between, a signal's handler or another thread, has his own.
-        cursor = held.pop(KEPT_CURSOR, None) or connection.connection.cursor()
-        with connection.wrap_database_errors:
+        cursor = held.pop(KEPT_CURSOR, None) or driver.cursor()
+        with self.connection.wrap_database_errors:
             cursor.execute(sql, given)
             row: tuple[Any, ...] | None = cursor.fetchone()
-        if sum([len(value) for value in given.values() if type(value) is str]) <= MAX_KEPT_TEXT:
-            held[KEPT_CURSOR] = cursor
+        held[KEPT_CURSOR] = cursor
         return row
 
     def save_all(
@@ -139,9 +140,10 @@ class PostgreSQLOperations(BaseOperations):
         for kind, record, columns in ("session", session, OF_SESSION), ("run", run, OF_RUN):
             for name, value in texts(record, columns).items():
                 given[f"{kind}_{name}"] = value
-        row = self._numbered(events, SAVE, {**given, "keep_cost": keep_cost})
+        row = self._row(SAVE, {**given, "keep_cost": keep_cost})
         if row is None:
             return None
+        self._number(events, row)
         _latest, is_new, run.cost_usd = row
         self.insert_events(events)
         return bool(is_new)

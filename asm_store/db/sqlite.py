@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -13,6 +13,7 @@ from ..events.sanitizing import encoded
 from ..expressions import Texts
 from ..models import Event
 from .base import COLUMNS, BaseOperations, Failure, Given, Locker
+from .direct import is_direct
 
 # The runs are one parameter, of whose length neither the statement nor a limit depends.
 COUNT = """UPDATE asm_session_sequences
@@ -110,52 +111,45 @@ class SQLiteOperations(BaseOperations):
 
     @property
     def appends_alone(self) -> bool:  # type: ignore[override]
-        # A transaction by hand would be that of all threads that share the connection.
-        return self.count is not None and not self.connection.allow_thread_sharing
+        return self.count is not None
 
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
         """In a transaction by hand where there is none: Django's takes as long as what is in it."""
-        if self.connection.in_atomic_block:  # not alone, then
+        if self.connection.in_atomic_block:
             return super().append(events, expected_sequence)
-        is_stored = False
-        try:
-            self._run("BEGIN IMMEDIATE")
-            if is_stored := super().append(events, expected_sequence):
-                self._run("COMMIT")
-        finally:
-            # What could not be committed, too; when a disk is full there may be none any more.
-            if getattr(self.connection.connection, "in_transaction", False):
-                self._run("ROLLBACK")
+        # A transaction by hand would be that of all threads that share the connection.
+        if self.connection.allow_thread_sharing or not is_direct(self.connection):
+            return False
+        driver = self.connection.connection
+        if driver.in_transaction:
+            return False  # somebody else's: Django says so
+        with self.connection.wrap_database_errors:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                if is_stored := self._store(driver, events, expected_sequence):
+                    driver.commit()
+            finally:
+                # What could not be committed, too. By the driver: nothing may come in between.
+                if driver.in_transaction:
+                    driver.rollback()
         return is_stored
 
-    def _row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._run(sql, given).fetchone()
-        return row
-
-    def _run(self, sql: str, given: dict[str, Any] | None = None) -> sqlite3.Cursor:
-        """Run a statement by the driver itself: Django's cursor takes longer than the statement."""
-        connection = self.connection
-        if connection.execute_wrappers or connection.queries_logged:
-            cursor = connection.cursor()  # who looks on is to see it
-            cursor.execute(sql, given)
-            return cast(sqlite3.Cursor, cursor.cursor)
-        connection.ensure_connection()
-        connection.validate_thread_sharing()
-        connection.validate_no_broken_transaction()
-        with connection.wrap_database_errors:
-            run = connection.connection.execute(_named(sql), given or ())
-        return cast(sqlite3.Cursor, run)
+    def _store(
+        self, driver: sqlite3.Connection, events: Sequence[Event], expected_sequence: int | None
+    ) -> bool:
+        found = driver.execute(_named(COUNT), self._asked(events, expected_sequence))
+        if not self._number(events, found.fetchone()):
+            return False
+        driver.executemany(_named(INSERT), [self.row(event) for event in events])
+        return True
 
     def listed(self, ids: list[str]) -> str:
         return encoded(ids)
 
     def insert_events(self, events: Sequence[Event]) -> None:
-        rows = [self.row(event) for event in events]
-        if len(rows) == 1:
-            self._run(INSERT, rows[0])
-        elif rows:  # without any Django does not see how the parameters are marked
+        if events:  # of none, Django would send the statement with its own marks
             with self.connection.cursor() as cursor:
-                cursor.executemany(INSERT, rows)
+                cursor.executemany(INSERT, [self.row(event) for event in events])
 
     def classify(self, error: Exception) -> Failure:
         cause = error.__cause__ or error

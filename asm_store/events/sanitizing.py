@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from ..exceptions import ValidationError
@@ -132,11 +133,14 @@ class Sanitizer:
         if isinstance(value, str):
             self._take(len(value) + 2)
             return str.__str__(value)
-        self._take(1 + value.bit_length() // 4 if isinstance(value, int) else 1)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            number = clean_number(value)
+            # A float may become an integer of 309 digits.
+            self._take(1 + number.bit_length() // 4 if isinstance(number, int) else 1)
+            return number
+        self._take(1)
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, int | float):
-            return clean_number(value)
         if isinstance(value, Mapping):
             return self._mapping(value, depth)
         if isinstance(value, list | tuple):
@@ -148,7 +152,11 @@ class Sanitizer:
         self._check_depth(depth)
         plain: dict[str, Any] = {}
         size = 0
-        for key, item in value.items():
+        # How long another mapping says that it is, need not be how many items it gives.
+        items = (
+            value.items() if type(value) is dict else list(islice(value.items(), self._room + 1))
+        )
+        for key, item in items:
             name = key if type(key) is str else _plain_key(key)
             size += len(name)
             kind = type(item)
@@ -160,7 +168,7 @@ class Sanitizer:
                 plain[name] = item
             else:
                 plain[name] = self._plain(item, depth + 1)
-        if len(plain) < len(value):
+        if len(plain) < len(items):
             raise ValidationError("two keys become one when made storable.")
         self._take(size + len('"":') * len(plain) + len("{}"))
         return plain

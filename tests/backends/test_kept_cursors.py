@@ -11,11 +11,12 @@ from django.db import DatabaseError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.db.postgresql import KEPT_CURSOR, MAX_KEPT_TEXT
+from asm_store.db.postgresql import KEPT_CURSOR, MAX_KEPT_BYTES
 from asm_store.exceptions import StorageError
 from asm_store.models import Event, Session
 from asm_store.test import make_event, make_session
 from tests.cases import only_on
+from tests.failures import execute
 
 WRITERS = 4
 EACH = 25
@@ -58,10 +59,20 @@ class TestKeptCursor:
         assert store.get_latest_sequence(session.id) == 2
 
     def test_holds_nothing_large(self, store: DatabaseSessionStore, session: Session) -> None:
-        store.append_event(make_event(session))
-        store.append_event(make_event(session, data={"text": "x" * MAX_KEPT_TEXT}))
+        large = {"text": "x" * MAX_KEPT_BYTES}
+        store.append_event(make_event(session, data=large))
 
         assert kept(store.using) is None
+
+    def test_texts_are_sent_in_the_encoding_of_the_moment(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        store.append_event(make_event(session))
+        execute(store.using, "SET client_encoding TO LATIN1")
+        store.append_event(make_event(session, data={"text": "\u00e9"}))
+        connections[store.using].close()
+
+        assert store.get_events(session.pk)[1].data == {"text": "\u00e9"}
 
     def test_who_looks_on_sees_the_statement(
         self, store: DatabaseSessionStore, session: Session

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import sqlite3
-from contextlib import closing
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import pytest
 from django.db import connections
 from django.test import override_settings
-from django.test.utils import CaptureQueriesContext
 
 from asm_store.backends.database import DatabaseSessionStore
-from asm_store.exceptions import SessionDeleted, StorageError
+from asm_store.db.sqlite import SQLiteOperations
+from asm_store.exceptions import RunNotFound, SessionDeleted, StorageError
 from asm_store.models import Session
 from asm_store.test import make_event, make_session
 from tests.cases import only_on
@@ -40,16 +45,56 @@ def is_open(using: str) -> bool:
     return bool(connections[using].connection.in_transaction)
 
 
+@contextmanager
+def traced(using: str) -> Iterator[list[str]]:
+    """The statements as SQLite gets them."""
+    statements: list[str] = []
+    connections[using].connection.set_trace_callback(statements.append)
+    yield statements
+    connections[using].connection.set_trace_callback(None)
+
+
+def interrupt_at(line: int, work: Callable[[], Any]) -> bool:
+    """Do `work`, with Ctrl-C at this line of what is done by hand; False: it has fewer.
+
+    Not at those that end the transaction: Python looks for signals where calls return, and none
+    does between the end of the `try` block and the call that rolls back.
+    """
+    left = line
+    lines, first = inspect.getsourcelines(SQLiteOperations.append)
+    last = first + next(number for number, text in enumerate(lines) if "driver.commit()" in text)
+
+    def trace(frame: FrameType, kind: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != SQLiteOperations.append.__code__.co_filename:
+            return None
+        is_done = frame.f_code.co_name == "append" and frame.f_lineno > last
+        if kind == "line" and frame.f_code.co_name in ("append", "_store") and not is_done:
+            left -= 1
+            if left == -1:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except (KeyboardInterrupt, RunNotFound):
+        pass
+    finally:
+        sys.settrace(before)
+    return left < 0
+
+
 @only_on("default")
 class TestByHand:
     def test_is_two_statements_in_a_transaction(
         self, store: DatabaseSessionStore, session: Session
     ) -> None:
-        with CaptureQueriesContext(connections[store.using]) as captured:
+        with traced(store.using) as statements:
             store.append_event(make_event(session))
 
-        words = [query["sql"].split()[0] for query in captured]
-        assert words == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+        assert [sql.split()[0] for sql in statements] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
     def test_threads_that_share_the_connection_have_django_make_it(
         self, store: DatabaseSessionStore, session: Session
@@ -57,13 +102,51 @@ class TestByHand:
         shared = connections[store.using]
         shared.inc_thread_sharing()
         try:
-            with CaptureQueriesContext(shared) as captured:
+            with traced(store.using) as statements:
                 store.append_event(make_event(session))
         finally:
             shared.dec_thread_sharing()
 
-        assert "BEGIN IMMEDIATE" not in [query["sql"] for query in captured]
+        assert "BEGIN IMMEDIATE" not in statements
         assert store.get_latest_sequence(session.id) == 1
+
+    def test_a_transaction_that_the_caller_began_stays_his(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        execute(store.using, "BEGIN")
+        with pytest.raises(StorageError, match="within a transaction"):
+            store.append_event(make_event(session))
+        assert is_open(store.using)
+        execute(store.using, "ROLLBACK")
+
+        assert store.append_event_with_sequence(make_event(session)).sequence_number == 1
+
+    def test_a_wrapper_that_raises_leaves_none(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        for most in range(4):
+            left = iter(range(most))
+
+            def count(run: Any, *given: Any, left: Iterator[int] = left) -> Any:
+                next(left)  # StopIteration, from then on
+                return run(*given)
+
+            with suppress(StopIteration), connections[store.using].execute_wrapper(count):
+                store.append_event(make_event(session))
+            assert not is_open(store.using)
+
+    def test_an_interrupt_at_any_line_leaves_none(
+        self, store: DatabaseSessionStore, session: Session
+    ) -> None:
+        stored = store.append_event_with_sequence(make_event(session))
+        for event in (stored, make_event(session, run_id="unknown"), make_event(session)):
+            interrupted = 0
+            while interrupt_at(interrupted, partial(store.append_event, event)):
+                assert not is_open(store.using)
+                interrupted += 1
+            assert interrupted > 5
+
+        assert store.append_event_with_sequence(make_event(session)).sequence_number == 3
 
     def test_a_refused_event_leaves_none(
         self, store: DatabaseSessionStore, session: Session

@@ -189,9 +189,10 @@ def flag(value: object, name: str) -> bool:
 
 
 def _items(value: object, name: str) -> list[Any]:
-    if type(value) is list:  # the others' look at abstract classes is slow
-        return value.copy()
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    # A list needs no look at the abstract classes, which is slow.
+    if type(value) is not list and (
+        isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)
+    ):
         raise ValidationError(f"{name}: expected a list of events, got {shown(value)}.")
     return list(value)
 

@@ -4,7 +4,6 @@ the database needs to answer.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -44,7 +43,7 @@ def events(using: str, wanted: EventFilter) -> RawQuerySet[Event] | tuple[()]:
     """What `matching()` gives of all events, by SQL that is compiled once for each kind."""
     if wanted.matches_nothing:
         return ()
-    return Event.objects.using(using).raw(*_asked(using, wanted, Shape.EVENTS))
+    return Event.objects.using(using).raw(*_asked(using, wanted, as_lines=False))
 
 
 def event_lines(using: str, wanted: EventFilter) -> list[tuple[int, bytes]]:
@@ -53,26 +52,18 @@ def event_lines(using: str, wanted: EventFilter) -> list[tuple[int, bytes]]:
     if wanted.matches_nothing or not makes_lines:
         return lines.of(matching(Event.objects.using(using), wanted), payloads=wanted.payloads)
     with connections[using].cursor() as cursor:
-        cursor.execute(*_asked(using, wanted, Shape.LINES if wanted.payloads else Shape.BARE_LINES))
+        cursor.execute(*_asked(using, wanted, as_lines=True))
         return lines.ended(cursor.fetchall())
 
 
-class Shape(enum.Enum):
-    """What is read of each event."""
-
-    EVENTS = enum.auto()
-    LINES = enum.auto()
-    BARE_LINES = enum.auto()
-
-
-def _asked(using: str, wanted: EventFilter, shape: Shape) -> tuple[str, list[Any]]:
+def _asked(using: str, wanted: EventFilter, *, as_lines: bool) -> tuple[str, list[Any]]:
     if wanted.types is not None:
         wanted = replace(wanted, types=tuple(dict.fromkeys(wanted.types)))
     connection, since = connections[using], wanted.since
     moment = None if since is None else connection.ops.adapt_datetimefield_value(since)
     given = (wanted.session_id, wanted.run_id, *(wanted.types or ()), moment, wanted.after)
     parameters = [value for value in (*given, wanted.before) if value is not None]
-    return _sql(using, connection.vendor, _kind(wanted), shape), parameters
+    return _sql(using, connection.vendor, _kind(wanted), as_lines=as_lines), parameters
 
 
 def _kind(wanted: EventFilter) -> EventFilter:
@@ -85,16 +76,17 @@ def _kind(wanted: EventFilter) -> EventFilter:
         after=None if wanted.after is None else 1,
         before=None if wanted.before is None else 1,
         limit=wanted.limit,
+        payloads=wanted.payloads,
     )
 
 
 @lru_cache(KINDS)
-def _sql(using: str, vendor: str, kind: EventFilter, shape: Shape) -> str:
+def _sql(using: str, vendor: str, kind: EventFilter, *, as_lines: bool) -> str:
     """`vendor` is not what it is compiled for, but with what it is kept: an alias may become that
     of another database.
     """
     found: Any = matching(Event.objects.using(using), kind)
-    if shape is not Shape.EVENTS:
-        found = lines.made_by_database(found, payloads=shape is Shape.LINES)
+    if as_lines:
+        found = lines.made_by_database(found, payloads=kind.payloads)
     sql, _parameters = found.query.get_compiler(using).as_sql()
     return sql + get_operations(using).unlimited if kind.limit is None else str(sql)

@@ -28,6 +28,10 @@ class _Appender(Protocol):
     def _is_in_block(self) -> bool: ...
 
 
+def _append(store: _Appender, batch: list[Event]) -> None:
+    measured(store, len(batch), partial(store._append, batch, None))
+
+
 class EventWriter:
     """Made by `BaseSessionStore.writer()`; threads may share it.
 
@@ -37,6 +41,7 @@ class EventWriter:
 
     def __init__(self, store: _Appender, buffer: Buffer) -> None:
         self._store = store
+        self._append = partial(_append, store)
         self._buffer = buffer
         self._changed = threading.Condition(buffer.lock)
         self._thread: threading.Thread | None = None
@@ -127,9 +132,6 @@ class EventWriter:
                 self._changed.wait(None if left == math.inf else left)
         return False
 
-    def _append(self, batch: list[Event]) -> None:
-        measured(self._store, len(batch), partial(self._store._append, batch, None))
-
 
 class AsyncEventWriter:
     """Made by `BaseSessionStore.awriter()`; tasks of one event loop may share it.
@@ -140,6 +142,7 @@ class AsyncEventWriter:
 
     def __init__(self, store: _Appender, buffer: Buffer) -> None:
         self._store = store
+        self._append = partial(_append, store)
         self._buffer = buffer
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -207,6 +210,3 @@ class AsyncEventWriter:
         # What there is, is taken in that thread: it serves one after the other, and the second
         # finds nothing left to store.
         await sync_to_async(self._buffer.store)(self._append, raising=raising)
-
-    def _append(self, batch: list[Event]) -> None:
-        measured(self._store, len(batch), partial(self._store._append, batch, None))

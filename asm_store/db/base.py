@@ -127,9 +127,7 @@ class BaseOperations:
         """A session's counter; 0 without one."""
         # By hand: the ORM takes longer to ask than a database to answer.
         sql = "SELECT last_sequence FROM asm_session_sequences WHERE session_id = %s"
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, [session_id])
-            row = cursor.fetchone()
+        row = self._row(sql, [session_id])
         return row[0] if row else 0
 
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
@@ -222,7 +220,7 @@ class BaseOperations:
             event.sequence_number = number
         return True
 
-    def _row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
+    def _row(self, sql: str, given: dict[str, Any] | list[Any]) -> tuple[Any, ...] | None:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, given)
             # The driver's: Django's makes a function anew to fetch what is here already.

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ..expressions import Texts
 from ..models import Event, Run, Session
-from .base import COLUMNS, BaseOperations, Failure, Given, Locker, texts
+from .base import BaseOperations, Failure, Given, Locker, texts
 from .channels import Channel
 from .direct import is_direct
 from .statements import (
@@ -20,9 +20,9 @@ from .statements import (
     COPY,
     COUNT,
     COUNTED,
+    LINES,
     LOCK,
     LOCKED,
-    MEMBERS,
     MOST,
     OF_RUN,
     OF_SESSION,
@@ -158,8 +158,7 @@ class PostgreSQLOperations(BaseOperations):
             return list(cursor.fetchall())
 
     def event_json(self, *, payloads: bool) -> str:
-        members = (sql for name, sql in MEMBERS.items() if payloads or not COLUMNS[name])
-        return f"""('{{' || {" || ',' || ".join(members)} || '}}')"""
+        return LINES[payloads]
 
     def insert_events(self, events: Sequence[Event]) -> None:
         """By COPY, which is faster than an INSERT even of a few events."""

@@ -63,6 +63,12 @@ MEMBERS = {
     + JSON_TEXTS.get(name, "coalesce(to_json({0})::text, 'null')").format(f"asm_events.{name}")
     for name in COLUMNS
 }
+LINES = {
+    payloads: "('{' || "
+    + " || ',' || ".join(sql for name, sql in MEMBERS.items() if payloads or not COLUMNS[name])
+    + " || '}')"
+    for payloads in (True, False)
+}
 COPY = f"COPY asm_events ({NAMES}) FROM STDIN"
 
 OF_SESSION, OF_RUN = stored_columns(Session), stored_columns(Run)

@@ -74,6 +74,11 @@ def using(request: pytest.FixtureRequest) -> str:
     return require(request.param)
 
 
+@pytest.fixture
+def database_store(using: str) -> DatabaseSessionStore:
+    return DatabaseSessionStore(using)
+
+
 @pytest.fixture(params=["memory", *map(with_access, ALIASES)])
 def store(request: pytest.FixtureRequest) -> BaseSessionStore:
     """A store of each kind: in memory, of this test's own, and on each database alias."""

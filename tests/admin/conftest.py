@@ -7,7 +7,6 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
 
-from asm_store.backends.database import DatabaseSessionStore
 from tests.cases import require
 
 STORE = "asm_store.backends.database.DatabaseSessionStore"
@@ -29,11 +28,6 @@ def using(request: pytest.FixtureRequest) -> Iterator[str]:
         ASM_STORES={"default": {"BACKEND": STORE, "OPTIONS": {"using": alias}}},
     ):
         yield alias
-
-
-@pytest.fixture
-def database_store(using: str) -> DatabaseSessionStore:
-    return DatabaseSessionStore(using)
 
 
 @pytest.fixture

@@ -14,12 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.db.direct import is_direct
 from asm_store.models import Session
-from asm_store.test import make_event, make_session
-
-
-@pytest.fixture
-def session(using: str) -> Session:
-    return DatabaseSessionStore(using).save_session(make_session())
+from asm_store.test import make_event
 
 
 def append(using: str, session: Session) -> int:

@@ -22,88 +22,84 @@ WRITERS = 4
 EACH = 25
 
 
-@pytest.fixture
-def store(using: str) -> DatabaseSessionStore:
-    return DatabaseSessionStore(using)
-
-
-@pytest.fixture
-def session(store: DatabaseSessionStore) -> Session:
-    return store.save_session(make_session())
-
-
 def kept(using: str) -> Any:
     return vars(connections[using].connection).get(KEPT_CURSOR)
 
 
 @only_on("postgresql")
 class TestKeptCursor:
-    def test_serves_the_next_append(self, store: DatabaseSessionStore, session: Session) -> None:
-        store.append_event(make_event(session))
-        first = kept(store.using)
-        store.append_event(make_event(session))
+    def test_serves_the_next_append(
+        self, database_store: DatabaseSessionStore, session: Session
+    ) -> None:
+        database_store.append_event(make_event(session))
+        first = kept(database_store.using)
+        database_store.append_event(make_event(session))
 
         assert first is not None
-        assert kept(store.using) is first
-        assert store.get_latest_sequence(session.id) == 2
+        assert kept(database_store.using) is first
+        assert database_store.get_latest_sequence(session.id) == 2
 
     def test_a_new_connection_has_a_new_one(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        store.append_event(make_event(session))
-        first = kept(store.using)
-        connections[store.using].close()
-        store.append_event(make_event(session))
+        database_store.append_event(make_event(session))
+        first = kept(database_store.using)
+        connections[database_store.using].close()
+        database_store.append_event(make_event(session))
 
-        assert kept(store.using) is not first
-        assert store.get_latest_sequence(session.id) == 2
+        assert kept(database_store.using) is not first
+        assert database_store.get_latest_sequence(session.id) == 2
 
-    def test_holds_nothing_large(self, store: DatabaseSessionStore, session: Session) -> None:
+    def test_holds_nothing_large(
+        self, database_store: DatabaseSessionStore, session: Session
+    ) -> None:
         large = {"text": "x" * MAX_KEPT_BYTES}
-        store.append_event(make_event(session, data=large))
+        database_store.append_event(make_event(session, data=large))
 
-        assert kept(store.using) is None
+        assert kept(database_store.using) is None
 
     def test_texts_are_sent_in_the_encoding_of_the_moment(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        store.append_event(make_event(session))
-        execute(store.using, "SET client_encoding TO LATIN1")
-        store.append_event(make_event(session, data={"text": "\u00e9"}))
-        connections[store.using].close()
+        database_store.append_event(make_event(session))
+        execute(database_store.using, "SET client_encoding TO LATIN1")
+        database_store.append_event(make_event(session, data={"text": "\u00e9"}))
+        connections[database_store.using].close()
 
-        assert store.get_events(session.pk)[1].data == {"text": "\u00e9"}
+        assert database_store.get_events(session.pk)[1].data == {"text": "\u00e9"}
 
     def test_who_looks_on_sees_the_statement(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        store.append_event(make_event(session))
+        database_store.append_event(make_event(session))
         seen: list[str] = []
 
         def look(execute: Any, sql: str, *others: Any) -> Any:
             seen.append(sql)
             return execute(sql, *others)
 
-        with connections[store.using].execute_wrapper(look):
-            store.append_event(make_event(session))
-        with CaptureQueriesContext(connections[store.using]) as captured:
-            store.append_event(make_event(session))
+        with connections[database_store.using].execute_wrapper(look):
+            database_store.append_event(make_event(session))
+        with CaptureQueriesContext(connections[database_store.using]) as captured:
+            database_store.append_event(make_event(session))
 
         assert ["INSERT INTO asm_events" in sql for sql in seen] == [True]
         assert ["INSERT INTO asm_events" in query["sql"] for query in captured] == [True]
 
     def test_threads_that_share_a_connection_have_their_own_answers(
-        self, store: DatabaseSessionStore
+        self, database_store: DatabaseSessionStore
     ) -> None:
-        shared = connections[store.using]
+        shared = connections[database_store.using]
         shared.ensure_connection()
         together = threading.Barrier(WRITERS)
-        sessions = [store.save_session(make_session()) for _ in range(WRITERS)]
+        sessions = [database_store.save_session(make_session()) for _ in range(WRITERS)]
 
         def write(session: Session) -> list[Event]:
-            connections[store.using] = shared
+            connections[database_store.using] = shared
             together.wait(30)
-            return [store.append_event_with_sequence(make_event(session)) for _ in range(EACH)]
+            return [
+                database_store.append_event_with_sequence(make_event(session)) for _ in range(EACH)
+            ]
 
         shared.inc_thread_sharing()
         try:
@@ -114,30 +110,30 @@ class TestKeptCursor:
 
         for session, events in zip(sessions, written, strict=True):
             assert [event.sequence_number for event in events] == list(range(1, EACH + 1))
-            assert store.get_events(session.id) == events
+            assert database_store.get_events(session.id) == events
 
     def test_another_thread_may_not_use_it(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        shared = connections[store.using]
-        store.append_event(make_event(session))
+        shared = connections[database_store.using]
+        database_store.append_event(make_event(session))
 
         def write() -> None:
-            connections[store.using] = shared
-            store.append_event(make_event(session))
+            connections[database_store.using] = shared
+            database_store.append_event(make_event(session))
 
         with ThreadPoolExecutor(1) as pool, pytest.raises(StorageError) as caught:
             pool.submit(write).result()
 
         assert isinstance(caught.value.__cause__, DatabaseError)
-        assert store.get_latest_sequence(session.id) == 1
+        assert database_store.get_latest_sequence(session.id) == 1
 
     def test_a_broken_transaction_takes_no_append(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        with transaction.atomic(using=store.using):
-            transaction.set_rollback(True, using=store.using)
+        with transaction.atomic(using=database_store.using):
+            transaction.set_rollback(True, using=database_store.using)
             with pytest.raises(StorageError, match="current transaction"):
-                store.append_event(make_event(session))
+                database_store.append_event(make_event(session))
 
-        assert store.get_latest_sequence(session.id) == 0
+        assert database_store.get_latest_sequence(session.id) == 0

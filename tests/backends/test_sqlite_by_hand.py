@@ -19,19 +19,9 @@ from asm_store.backends.database import DatabaseSessionStore
 from asm_store.db.sqlite import SQLiteOperations
 from asm_store.exceptions import RunNotFound, SessionDeleted, StorageError
 from asm_store.models import Session
-from asm_store.test import make_event, make_session
+from asm_store.test import make_event
 from tests.cases import only_on
 from tests.failures import execute
-
-
-@pytest.fixture
-def store(using: str) -> DatabaseSessionStore:
-    return DatabaseSessionStore(using)
-
-
-@pytest.fixture
-def session(store: DatabaseSessionStore) -> Session:
-    return store.save_session(make_session())
 
 
 def pragma(using: str, name: str, value: object) -> Any:
@@ -89,40 +79,40 @@ def interrupt_at(line: int, work: Callable[[], Any]) -> bool:
 @only_on("default")
 class TestByHand:
     def test_is_two_statements_in_a_transaction(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        with traced(store.using) as statements:
-            store.append_event(make_event(session))
+        with traced(database_store.using) as statements:
+            database_store.append_event(make_event(session))
 
         assert [sql.split()[0] for sql in statements] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
     def test_threads_that_share_the_connection_have_django_make_it(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        shared = connections[store.using]
+        shared = connections[database_store.using]
         shared.inc_thread_sharing()
         try:
-            with traced(store.using) as statements:
-                store.append_event(make_event(session))
+            with traced(database_store.using) as statements:
+                database_store.append_event(make_event(session))
         finally:
             shared.dec_thread_sharing()
 
         assert "BEGIN IMMEDIATE" not in statements
-        assert store.get_latest_sequence(session.id) == 1
+        assert database_store.get_latest_sequence(session.id) == 1
 
     def test_a_transaction_that_the_caller_began_stays_his(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        execute(store.using, "BEGIN")
+        execute(database_store.using, "BEGIN")
         with pytest.raises(StorageError, match="within a transaction"):
-            store.append_event(make_event(session))
-        assert is_open(store.using)
-        execute(store.using, "ROLLBACK")
+            database_store.append_event(make_event(session))
+        assert is_open(database_store.using)
+        execute(database_store.using, "ROLLBACK")
 
-        assert store.append_event_with_sequence(make_event(session)).sequence_number == 1
+        assert database_store.append_event_with_sequence(make_event(session)).sequence_number == 1
 
     def test_a_wrapper_that_raises_leaves_none(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
         for most in range(4):
             left = iter(range(most))
@@ -131,64 +121,66 @@ class TestByHand:
                 next(left)  # StopIteration, from then on
                 return run(*given)
 
-            with suppress(StopIteration), connections[store.using].execute_wrapper(count):
-                store.append_event(make_event(session))
-            assert not is_open(store.using)
+            with suppress(StopIteration), connections[database_store.using].execute_wrapper(count):
+                database_store.append_event(make_event(session))
+            assert not is_open(database_store.using)
 
     def test_an_interrupt_at_any_line_leaves_none(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        stored = store.append_event_with_sequence(make_event(session))
+        stored = database_store.append_event_with_sequence(make_event(session))
         for event in (stored, make_event(session, run_id="unknown"), make_event(session)):
             interrupted = 0
-            while interrupt_at(interrupted, partial(store.append_event, event)):
-                assert not is_open(store.using)
+            while interrupt_at(interrupted, partial(database_store.append_event, event)):
+                assert not is_open(database_store.using)
                 interrupted += 1
             assert interrupted > 5
 
-        assert store.append_event_with_sequence(make_event(session)).sequence_number == 3
+        assert database_store.append_event_with_sequence(make_event(session)).sequence_number == 3
 
     def test_a_refused_event_leaves_none(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        store.soft_delete_session(session.id)
+        database_store.soft_delete_session(session.id)
         with pytest.raises(SessionDeleted):
-            store.append_event(make_event(session))
+            database_store.append_event(make_event(session))
 
-        assert not is_open(store.using)
-        assert store.get_latest_sequence(session.id) == 0
+        assert not is_open(database_store.using)
+        assert database_store.get_latest_sequence(session.id) == 0
 
     @override_settings(ASM_STORE_RETRY_SECONDS=0)
-    def test_a_full_disk_leaves_none(self, store: DatabaseSessionStore, session: Session) -> None:
-        execute(store.using, "VACUUM")  # no page is free
-        most = pragma(store.using, "max_page_count", 1)  # as many as there are
+    def test_a_full_disk_leaves_none(
+        self, database_store: DatabaseSessionStore, session: Session
+    ) -> None:
+        execute(database_store.using, "VACUUM")  # no page is free
+        most = pragma(database_store.using, "max_page_count", 1)  # as many as there are
         try:
             with pytest.raises(StorageError, match="full"):
-                store.append_event(make_event(session, data={"text": "x" * 100_000}))
+                database_store.append_event(make_event(session, data={"text": "x" * 100_000}))
         finally:
-            pragma(store.using, "max_page_count", most)
+            pragma(database_store.using, "max_page_count", most)
 
-        assert not is_open(store.using)
-        assert store.append_event_with_sequence(make_event(session)).sequence_number == 1
+        assert not is_open(database_store.using)
+        assert database_store.append_event_with_sequence(make_event(session)).sequence_number == 1
 
     @override_settings(ASM_STORE_RETRY_SECONDS=0)
     def test_a_commit_that_is_refused_leaves_none(
-        self, store: DatabaseSessionStore, session: Session
+        self, database_store: DatabaseSessionStore, session: Session
     ) -> None:
-        name = connections[store.using].settings_dict["NAME"]
+        name = connections[database_store.using].settings_dict["NAME"]
         before = {
-            "journal_mode": pragma(store.using, "journal_mode", "DELETE"),
-            "busy_timeout": pragma(store.using, "busy_timeout", 1),
+            "journal_mode": pragma(database_store.using, "journal_mode", "DELETE"),
+            "busy_timeout": pragma(database_store.using, "busy_timeout", 1),
         }
         try:
             with closing(sqlite3.connect(name)) as reader:
                 reader.execute("BEGIN")
                 reader.execute("SELECT * FROM asm_sessions").fetchall()  # nobody commits now
                 with pytest.raises(StorageError, match="locked"):
-                    store.append_event(make_event(session))
-                assert not is_open(store.using)
+                    database_store.append_event(make_event(session))
+                assert not is_open(database_store.using)
         finally:
             for setting, value in before.items():
-                pragma(store.using, setting, value)
+                pragma(database_store.using, setting, value)
 
-        assert store.append_event_with_sequence(make_event(session)).sequence_number == 1
+        assert database_store.append_event_with_sequence(make_event(session)).sequence_number == 1

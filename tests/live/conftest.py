@@ -43,11 +43,6 @@ on_postgresql = pytest.mark.parametrize("using", [with_users("postgresql")], ind
 
 
 @pytest.fixture
-def database_store(using: str) -> DatabaseSessionStore:
-    return DatabaseSessionStore(using)
-
-
-@pytest.fixture
 def session(database_store: DatabaseSessionStore) -> Session:
     return database_store.save_session(make_session(status="active"))
 

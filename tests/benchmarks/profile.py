@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import json
-import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from . import report
 from .commands import begun
+from .measuring import Sample, Side, timed
 from .plan import OPTIONS, Sizes, alias_of
 
 BASELINE, CHECKS, STORING, WHOLE = "the baseline", "checks", "storing", "the whole append"
@@ -48,17 +47,15 @@ def measure(alias: str, count: int, rounds: int) -> Parts:
     from .clients import StoreClient
 
     with closing(StoreClient(alias)) as store, closing(make_baseline(alias)) as baseline:
-        taken: dict[str, list[tuple[float, float]]] = {}
-        for each in range(rounds + 1):
+        taken: dict[str, list[Sample]] = {}
+        for _ in range(rounds + 1):
             for part, (work, given) in _parts(store, baseline, count).items():
-                figures = _measured(work, given)
-                if each:  # the first round has the statements prepared
-                    taken.setdefault(part, []).append(figures)
+                taken.setdefault(part, []).append(_measured(work, given))
+    # The first round has the statements prepared.
+    sides = {part: Side.of(samples[0], samples[1:]) for part, samples in taken.items()}
     return {
-        part: dict(
-            zip(("in all", "processor"), map(median, zip(*figures, strict=True)), strict=True)
-        )
-        for part, figures in taken.items()
+        part: {"in all": 1e6 / side.per_second, "processor": side.cpu_microseconds}
+        for part, side in sides.items()
     }
 
 
@@ -84,19 +81,20 @@ def _parts(store: Any, baseline: Any, count: int) -> dict[str, tuple[Callable[[A
     }
 
 
-def _measured(work: Callable[[Any], Any], given: list[Any]) -> tuple[float, float]:
-    begin, processor = time.perf_counter(), time.process_time()
-    for each in given:
-        work(each)
-    seconds = time.perf_counter() - begin, time.process_time() - processor
-    return seconds[0] / len(given) * 1e6, seconds[1] / len(given) * 1e6
+def _measured(work: Callable[[Any], Any], given: list[Any]) -> Sample:
+    def body() -> None:
+        for each in given:
+            work(each)
+
+    return timed(len(given), body)
 
 
 def table(found: Parts) -> str:
-    lines = ["| part | in all, us | processor, us |", "|---|---|---|"]
-    for part, figures in found.items():
-        lines.append(f"| {part} | {figures['in all']:.0f} | {figures['processor']:.1f} |")
-    return "\n".join(lines)
+    rows = [
+        [part, f"{figures['in all']:.0f}", f"{figures['processor']:.1f}"]
+        for part, figures in found.items()
+    ]
+    return report.aligned([["part", "in all, us", "processor, us"], *rows])
 
 
 if __name__ == "__main__":

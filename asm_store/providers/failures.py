@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 # An error's text may be as long as what a provider was sent: so much of it is told.
 MAX_MESSAGE = 10_000
+# Up to where a word ends, at most 4,096 characters before; few secrets are longer.
+_WHOLE_WORDS = re.compile(
+    rf"(?s).{{{MAX_MESSAGE - 4_096},{MAX_MESSAGE}}}(?=[\s\"',;&(){{}}\[\]<>\\])"
+)
 # What APIs call their errors, in the body of a response or in a stream.
 _NAMED = {
     "authentication_error": "authentication",
@@ -40,11 +45,21 @@ class IncompleteAnswer(Exception):
         self.code = code
 
 
+def shortened(text: str) -> str:
+    """`text`, or its first 10,000 characters without the word that would be cut: the look for
+    secrets does not know half of one.
+    """
+    if len(text) <= MAX_MESSAGE:
+        return text
+    found = _WHOLE_WORDS.match(text)
+    return found.group() if found else text[:MAX_MESSAGE]
+
+
 def error_data(error: BaseException, code: str, **said: Any) -> dict[str, Any]:
     """What an event tells of an error; `said` is what was said of it, None where nothing was."""
     return {
-        "error_message": _text(error)[:MAX_MESSAGE],
-        "error_code": code[:MAX_MESSAGE],
+        "error_message": shortened(_text(error)),
+        "error_code": shortened(code),
         "error_type": type(error).__name__,
         **{name: value for name, value in said.items() if value is not None},
     }

@@ -23,7 +23,7 @@ from ..events.types import EventType
 from ..exceptions import ValidationError
 from .base import BaseProvider
 from .conversations import Call, Item, conversation
-from .failures import MAX_MESSAGE, IncompleteAnswer, api_error_data
+from .failures import IncompleteAnswer, api_error_data, shortened
 from .feeds import LoopIterator
 from .tools import Tool
 
@@ -231,8 +231,8 @@ class ToolLoopProvider(BaseProvider):
             output = await self.tools[call.name].call(call.input)
             call.answer(_storable(call, output))
         except Exception as error:
-            text = Sanitizer(0).text("".join(traceback.format_exception_only(error)).strip())
-            text = text[:MAX_MESSAGE]
+            text = "".join(traceback.format_exception_only(error)).strip()
+            text = shortened(Sanitizer(0).text(text))
             call.answer(text, is_error=True)
             return made(EventType.TOOL_CALL_FAILED, **_named(call), error_message=text)
         # As it came: what is replaced in it is counted when it is stored.
@@ -271,7 +271,7 @@ def _keep_storable(call: Call) -> Any:
     try:
         call.input = _storable(call, given)
     except ValidationError:
-        given = call.input = Sanitizer(0).text(json.dumps(given))[:MAX_MESSAGE]
+        given = call.input = shortened(Sanitizer(0).text(json.dumps(given)))
     return given
 
 

@@ -69,7 +69,7 @@ def error_data(error: object, code: str) -> dict[str, Any]:
         return {"error_message": "", "error_code": code, **error}
     if isinstance(error, BaseException):
         return failures.error_data(error, _code(error) or code)
-    return {"error_message": str(error)[: failures.MAX_MESSAGE], "error_code": code}
+    return {"error_message": failures.shortened(str(error)), "error_code": code}
 
 
 def _code(error: BaseException) -> str:

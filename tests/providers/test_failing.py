@@ -9,9 +9,10 @@ import pytest
 
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
+from asm_store.events.redaction import Redactor
 from asm_store.exceptions import ProviderError
 from asm_store.models import Run
-from asm_store.providers.failures import IncompleteAnswer, api_error_data
+from asm_store.providers.failures import IncompleteAnswer, api_error_data, error_data
 from asm_store.session_manager import SessionManager
 from tests.providers.api_server import ApiServer, Reply
 from tests.providers.wires import Wire
@@ -72,6 +73,17 @@ def test_so_much_is_told_of_an_error(wire: Wire, api: ApiServer) -> None:
     _error, run = fail(InMemorySessionStore(), wire, api)
     assert len((run.error or {})["error_message"]) == 10_000
     assert (run.error or {})["error_code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("secret", ["sk-ant-api03-" + "Ab1" * 30, "//ada:Ab1Ab1Ab1@example.org"])
+def test_no_half_of_a_secret_is_told(secret: str) -> None:
+    """Wherever it would be cut off: half of one is none that the look for secrets knows."""
+    for begin in range(9_999 - len(secret), 10_000):
+        text = f"{'e ' * 5_000:.{begin}}" + f'{{"url":"https:{secret}"}}'
+        told = error_data(ValueError(text), "code")["error_message"]
+        assert begin <= len(told) <= 10_000
+        assert text.startswith(told)
+        assert "Ab1" not in Redactor().redact(told)
 
 
 def in_the_middle(wire: Wire) -> list[bytes]:

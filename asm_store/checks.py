@@ -123,7 +123,7 @@ def check_sqlite_mode(**kwargs: Any) -> list[checks.CheckMessage]:
 
 @checks.register(deploy=True)
 def check_prepared_statements(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W003: without prepared statements PostgreSQL plans every append anew."""
+    """W003: without prepared statements PostgreSQL plans most statements of a store anew."""
     hint = 'Set OPTIONS = {"server_side_binding": True, "prepare_threshold": 5} in DATABASES.'
     return [
         _message(checks.Warning, "W003", f"No prepared statements on {using!r}.", hint)

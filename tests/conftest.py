@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
+from asm_store.db.postgresql import PostgreSQLOperations
 from tests.cases import require, with_access
 from tests.databases import ALIASES, tell_child_processes, vendor_of
 from tests.results import Result, table
@@ -136,6 +137,13 @@ def _show_results(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
     if path := terminalreporter.config.getoption("--results"):
         Path(path).write_text(json.dumps(results, indent=2) + "\n")
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """That a database had no function: a test has taken it away, and given it back."""
+    yield
+    PostgreSQLOperations.without_function.clear()
 
 
 @pytest.fixture

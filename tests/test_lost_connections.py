@@ -84,7 +84,7 @@ class TestLostConnections:
         if not get_operations(server).appends_alone:
             pytest.skip("an append is several statements there")
         event = make_event(session)
-        with killed_at(server, "WITH", "asm_events", after=after) as sent:
+        with killed_at(server, "SELECT", "asm_append_event", after=after) as sent:
             answer = DatabaseSessionStore(server).append_event_with_sequence(event)
 
         # After it nothing is left to be lost.

@@ -13,7 +13,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 
 from .. import conf, signals
-from ..db import Failure, get_operations
+from ..db import Failure, NoFunction, get_operations
 from ..exceptions import MigrationRequired, StorageError
 
 T = TypeVar("T")
@@ -70,6 +70,8 @@ def _attempt(using: str, attempt: Callable[[bool, bool], T]) -> T:
         joined = is_joined(using)
         try:
             return attempt(retries.collisions > 0, joined)
+        except NoFunction:
+            continue
         except IntegrityError as error:
             if not retries.collide(error):
                 raise _translated(using, error) from (error.__cause__ or error)

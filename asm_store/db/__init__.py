@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.db import connections
 
-from .base import BaseOperations, Failure, Locker
+from .base import BaseOperations, Failure, Locker, NoFunction
 from .channels import Channel
 from .mysql import MySQLOperations
 from .postgresql import PostgreSQLOperations
 from .sqlite import SQLiteOperations
 
-__all__ = ["BaseOperations", "Channel", "Failure", "Locker", "get_operations"]
+__all__ = ["BaseOperations", "Channel", "Failure", "Locker", "NoFunction", "get_operations"]
 
 OPERATIONS: dict[str, type[BaseOperations]] = {
     "mysql": MySQLOperations,

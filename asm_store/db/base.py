@@ -73,6 +73,10 @@ class Failure(enum.Enum):
     OTHER = "other"
 
 
+class NoFunction(Exception):
+    """A function of the package's is not in the database; from now on it is done without."""
+
+
 class BaseOperations:
     """The portable statements; a vendor's subclass overrides what it must or can do better."""
 

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, cast
 
-from django.db import InterfaceError
+from django.db import InterfaceError, ProgrammingError
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from ..expressions import Texts
 from ..models import Event, Run, Session
-from .base import BaseOperations, Failure, Given, Locker, texts
+from .base import BaseOperations, Failure, Given, Locker, NoFunction, texts
 from .channels import Channel
 from .direct import is_direct
 from .statements import (
@@ -30,14 +32,17 @@ from .statements import (
     SAVE,
 )
 
+logger = logging.getLogger("asm_store")
+
 # Where a connection of the driver's keeps a cursor. It holds what it has sent: larger events have
 # another.
 KEPT_CURSOR = "_asm_store_cursor"
 MAX_KEPT_BYTES = 64 * 1024
+# Seconds after which a function that was missing is called again.
+TRY_AGAIN = 600.0
 
 
 class PostgreSQLOperations(BaseOperations):
-    appends_alone = True
     saves_together = True
     removes_together = True
     # Not known before it runs, such a limit is planned for as a tenth of the rows. Without one, a
@@ -48,6 +53,10 @@ class PostgreSQLOperations(BaseOperations):
     count = COUNT
     max_parameters = 10_000
     max_rows = 5_000
+
+    # The aliases whose databases have no function for an append, as where tests make the tables
+    # without migrations, and when that was found.
+    without_function: ClassVar[dict[str, float]] = {}
 
     # https://www.postgresql.org/docs/current/errcodes-appendix.html
     busy: ClassVar = frozenset({"40001", "40P01", "55P03"})
@@ -106,15 +115,39 @@ class PostgreSQLOperations(BaseOperations):
         finally:
             driver.prepare_threshold = threshold
 
+    @property
+    def appends_alone(self) -> bool:  # type: ignore[override]
+        found = self.without_function.get(self.connection.alias)
+        return found is None or time.monotonic() - found > TRY_AGAIN
+
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:
-        if len(events) > 1:
+        """`NoFunction`: the transaction is to be taken back, and done again."""
+        if len(events) > 1 or not self.appends_alone:
+            if not self.connection.in_atomic_block:
+                raise NoFunction  # another thread has found it out since this one was asked
             return super().append(events, expected_sequence)
         [event] = events
         given = self.row(event)
-        given["events"], given["expected"], given["now"] = 1, expected_sequence, timezone.now()
+        given["expected"], given["now"] = expected_sequence, timezone.now()
         is_kept = event.json_bytes <= MAX_KEPT_BYTES and is_direct(self.connection)
-        row = (self._kept_row if is_kept else self._row)(APPEND, given)
-        return self._number(events, row)
+        try:
+            row = (self._kept_row if is_kept else self._row)(APPEND, given)
+        except ProgrammingError as error:
+            if not _is_of_the_call(error):
+                raise
+            self._do_without_function()
+            raise NoFunction from error
+        return self._number(events, None if row == (None,) else row)
+
+    def _do_without_function(self) -> None:
+        alias = self.connection.alias
+        self.without_function[alias] = time.monotonic()
+        logger.warning(
+            "%r has no function asm_append_event that may be called, so appends take several "
+            "statements: apply migration 0008 of asm_store, or once more when it was applied.",
+            alias,
+            extra={"using": alias},
+        )
 
     def _kept_row(self, sql: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
         """By a cursor that is kept: a new one finds out anew how each type is sent, which takes
@@ -203,8 +236,7 @@ class PostgreSQLOperations(BaseOperations):
         self.scalar("SELECT pg_advisory_unlock(hashtext(%s))", [name])
 
     def classify(self, error: Exception) -> Failure:
-        cause = error.__cause__ or error
-        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        cause, state = error.__cause__ or error, _state(error)
         if state == "42P01":
             return Failure.NO_TABLE
         if state in self.busy:
@@ -221,6 +253,21 @@ class PostgreSQLOperations(BaseOperations):
             passing = any(reason in text for reason in self.passing)
             return Failure.OTHER if "FATAL" in text and not passing else Failure.CONNECTION
         return Failure.OTHER
+
+
+def _state(error: Exception) -> str | None:
+    cause = error.__cause__ or error
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+
+
+def _is_of_the_call(error: Exception) -> bool:
+    """Whether a function cannot be called: it is missing (42883), or may not be (42501).
+
+    What a function has met, or a trigger, has a context.
+    """
+    diagnosis = getattr(error.__cause__ or error, "diag", None)
+    context = getattr(diagnosis, "context", None)
+    return _state(error) in ("42883", "42501") and context is None
 
 
 def _is_outdated(error: Any) -> bool:

@@ -9,11 +9,17 @@ from .base import COLUMNS, stored_columns
 
 MOST = 2**63 - 1
 NAMES = ", ".join(COLUMNS)
-VALUES = ", ".join("latest" if name == "sequence_number" else f"%({name})s" for name in COLUMNS)
+# Not each of many ids, of which the unique index knows: that would take a sixth of a batch's time.
+ALL_NEW = "NOT EXISTS (SELECT FROM asm_events WHERE id IN (%(first)s::varchar, %(last)s::varchar))"
+ALL_STORABLE = f"""{ALL_NEW}
+        AND cardinality(%(runs)s::varchar[]) = (
+            SELECT count(*) FROM asm_runs
+            WHERE id = ANY(%(runs)s::varchar[]) AND session_id = %(session_id)s
+        )"""
 # `alive` asks for what the counter's row has given: the session is locked after it, as everywhere,
 # and seen as it is by then. The counter is locked before it is moved, since that could not be
 # taken back.
-LOCKED = f"""WITH counter AS (
+COUNT = f"""WITH counter AS (
         SELECT session_id, last_sequence + %(events)s AS latest FROM asm_session_sequences
         WHERE session_id = %(session_id)s AND last_sequence <= {MOST} - %(events)s
         AND last_sequence = coalesce(%(expected)s::bigint, last_sequence)
@@ -22,35 +28,18 @@ LOCKED = f"""WITH counter AS (
         SELECT id FROM asm_sessions
         WHERE id = (SELECT session_id FROM counter) AND deleted_at IS NULL
         FOR SHARE
-    )"""
-# Of one event: arrays cost the client a third of all that an append does.
-STORABLE = """NOT EXISTS (SELECT FROM asm_events WHERE id = %(id)s::varchar)
-        AND (%(run_id)s::varchar IS NULL OR EXISTS (
-            SELECT FROM asm_runs WHERE id = %(run_id)s::varchar AND session_id = %(session_id)s
-        ))"""
-# Not each of many ids, of which the unique index knows: that would take a sixth of a batch's time.
-ALL_NEW = "NOT EXISTS (SELECT FROM asm_events WHERE id IN (%(first)s::varchar, %(last)s::varchar))"
-ALL_STORABLE = f"""{ALL_NEW}
-        AND cardinality(%(runs)s::varchar[]) = (
-            SELECT count(*) FROM asm_runs
-            WHERE id = ANY(%(runs)s::varchar[]) AND session_id = %(session_id)s
-        )"""
-COUNT = f"""{LOCKED}
+    )
     UPDATE asm_session_sequences moved SET last_sequence = latest, updated_at = %(now)s
     FROM counter CROSS JOIN alive
     WHERE moved.session_id = counter.session_id AND {ALL_STORABLE}
     RETURNING last_sequence
 """
-APPEND = f"""{LOCKED}, stored AS (
-        INSERT INTO asm_events ({NAMES}) SELECT {VALUES} FROM counter CROSS JOIN alive
-        WHERE {STORABLE}
-        RETURNING session_id, sequence_number
-    )
-    UPDATE asm_session_sequences moved
-    SET last_sequence = sequence_number, updated_at = %(now)s
-    FROM stored WHERE moved.session_id = stored.session_id
-    RETURNING last_sequence
-"""
+# The function is made by migration 0008. It does the same with one event, and stores it: what it
+# consists of is planned once, where each APPEND would be planned anew without prepared statements.
+GIVEN_TO_APPEND = {*COLUMNS, "expected", "now"} - {"sequence_number"}
+APPEND = "SELECT asm_append_event({})".format(
+    ", ".join(f"given_{name} => %({name})s" for name in sorted(GIVEN_TO_APPEND))
+)
 # A text of `jsonb` has no line breaks.
 JSON_TEXTS = {
     "timestamp": (

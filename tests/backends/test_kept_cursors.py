@@ -83,8 +83,8 @@ class TestKeptCursor:
         with CaptureQueriesContext(connections[database_store.using]) as captured:
             database_store.append_event(make_event(session))
 
-        assert ["INSERT INTO asm_events" in sql for sql in seen] == [True]
-        assert ["INSERT INTO asm_events" in query["sql"] for query in captured] == [True]
+        assert ["asm_append_event" in sql for sql in seen] == [True]
+        assert ["asm_append_event" in query["sql"] for query in captured] == [True]
 
     def test_threads_that_share_a_connection_have_their_own_answers(
         self, database_store: DatabaseSessionStore

@@ -26,7 +26,7 @@ from tests.servers.processes import Processes
 
 CUT = pytest.mark.parametrize("cut", ["insert", "commit"])
 # An append that is one statement commits by itself.
-ALONE = b"WITH counter"
+ALONE = b"asm_append_event"
 # The statements after which something may be committed or not; of a prepared one its name is sent.
 UNDER_LOAD = {
     "postgresql": (ALONE, b"COPY asm_events", b"COMMIT", b"_pg3_"),

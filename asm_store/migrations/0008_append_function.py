@@ -4,14 +4,18 @@ from django.db import migrations
 
 # Whoever waits for the counter sees by each statement after it what others have committed by then.
 # What was counted for a session that was deleted meanwhile is taken back, under the lock. Plans are
-# kept: one of when a table was small would look through all of it when it is large.
+# made once for all values, and kept: one of when a table was small would look through all of it
+# when it is large.
 CREATE = """
 CREATE OR REPLACE FUNCTION asm_append_event(
     given_id varchar, given_type varchar, given_timestamp timestamptz, given_data jsonb,
     given_metadata jsonb, given_schema_version integer, given_provider varchar,
     given_correlation_id varchar, given_run_id varchar, given_session_id varchar,
     given_expected bigint, given_now timestamptz
-) RETURNS bigint LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS bigint LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
 DECLARE
     number bigint;
 BEGIN

@@ -104,7 +104,7 @@ class TestFunction:
         for table in TABLES:
             execute(using, f"ANALYZE {table}")
         with transaction.atomic(using=using):
-            for _ in range(10):  # from the sixth on a plan serves all values
+            for _ in range(10):
                 database_store.append_event(make_event(session, run=run))
             found = execute(
                 using,

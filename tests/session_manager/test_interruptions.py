@@ -122,7 +122,8 @@ def cancelled_after(steps: int) -> tuple[str, str]:
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **kwargs)
-        if "SyncToAsync" in coroutine.__qualname__:
+        # An async generator that the loop closes at its end has no name.
+        if "SyncToAsync" in getattr(coroutine, "__qualname__", ""):
             task.add_done_callback(ended)
         return task
 

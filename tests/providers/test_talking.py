@@ -305,7 +305,7 @@ def test_a_tool_that_blocks_does_not_hold_up_the_timeout(wire: Wire, api: ApiSer
     is_in_time: list[bool] = []
 
     def block() -> None:
-        is_in_time.append(has_ended.wait(5))
+        is_in_time.append(has_ended.wait(30))
 
     async def look() -> None:
         await sync_to_async(block)()
@@ -318,7 +318,7 @@ def test_a_tool_that_blocks_does_not_hold_up_the_timeout(wire: Wire, api: ApiSer
     api.replies = [wire.calls(("c1", "look", {})), wire.said("Seen.")]
     manager = SessionManager(Store(), wire.provider(api, tools=[look]))
     with pytest.raises(RunTimeout):
-        asyncio.run(manager.arun_once("Hello", timeout=0.5))
+        asyncio.run(manager.arun_once("Hello", timeout=3))  # it is called before that
     assert is_in_time == [True]
 
 

@@ -27,7 +27,7 @@ AT_ONCE = 10
 
 def lose_a_thread(using: str, session_id: str) -> str | None:
     """In a child process: a thread closes nothing; the error that the next call meets."""
-    with pool(using, min_size=0, max_size=1, timeout=0.2):
+    with pool(using, min_size=0, max_size=1, timeout=1):
         run_in_a_thread(ten_calls, using, session_id)
         gc.collect()
         try:
@@ -108,7 +108,7 @@ class TestPool(PoolTestCase):
 
     def test_an_exhausted_pool_is_an_error_after_its_own_timeout(self) -> None:
         store = DatabaseSessionStore(self.using)
-        with pool(self.using, min_size=0, max_size=1, timeout=0.2):
+        with pool(self.using, min_size=0, max_size=1, timeout=1):
             self.append()
             for call in (store.list_sessions, self.append):
                 with self.assertRaises(StorageError) as caught:
@@ -120,7 +120,7 @@ class TestPool(PoolTestCase):
 
     def test_followers_keep_theirs(self) -> None:
         url = f"/following/{self.using}/{self.session.pk}"
-        with pool(self.using, min_size=0, max_size=2, timeout=0.2):
+        with pool(self.using, min_size=0, max_size=2, timeout=1):
 
             def one_more() -> None:
                 with pytest.raises(StorageError):

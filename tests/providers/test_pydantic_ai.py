@@ -215,8 +215,8 @@ def test_a_stop_closes_the_connection(store: BaseSessionStore, run_once: Any, ap
     api.replies = [answered(openai_answer({"content": "It is "})[:2], end="hang")]
     begin = time.monotonic()
     with pytest.raises(RunTimeout):
-        run_once(SessionManager(store, PydanticAIProvider(openai_agent(api))), "Hi", timeout=1)
-    assert time.monotonic() - begin < 6  # the server hangs on
+        run_once(SessionManager(store, PydanticAIProvider(openai_agent(api))), "Hi", timeout=3)
+    assert time.monotonic() - begin < 8  # the server hangs on
     assert api.is_left.wait(SECONDS)
     _session, run = only(store)
     assert types(store, run) == ["message_streamed", "run_timeout"]

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
+from asm_store import signals
 from asm_store.backends.base import BaseSessionStore
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.backends.memory import InMemorySessionStore
@@ -137,6 +139,19 @@ def _show_results(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
     if path := terminalreporter.config.getoption("--results"):
         Path(path).write_text(json.dumps(results, indent=2) + "\n")
+
+
+@pytest.fixture
+def retries() -> Iterator[list[str]]:
+    """Why writes were tried again."""
+    found: list[str] = []
+
+    def receive(*, failure: str, **_: Any) -> None:
+        found.append(failure)
+
+    signals.retrying.connect(receive)
+    yield found
+    signals.retrying.disconnect(receive)
 
 
 @pytest.fixture(autouse=True)

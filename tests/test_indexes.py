@@ -379,9 +379,11 @@ def test_the_sums_of_sessions_come_in_the_order_of_their_index(using: str, colum
     assert used == {index}
 
 
-@pytest.mark.parametrize("count", [2, 20])
+@pytest.mark.parametrize("count", [1, 2, 20])
 @pytest.mark.parametrize("using", [*map(with_access, ("default", "postgresql"))], indirect=True)
 def test_the_statement_that_counts_looks_for_ids_in_an_index(using: str, count: int) -> None:
+    if count == 1 and connections[using].vendor == "postgresql":
+        pytest.skip("one event is stored by a function, whose plans have a test of their own")
     fill(using)
     with CaptureQueriesContext(connections[using]) as captured:
         store(using).append_events([make_event(BUSY) for _ in range(count)])

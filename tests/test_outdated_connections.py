@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 from django.test import override_settings
 
-from asm_store import signals
 from asm_store.backends.database import DatabaseSessionStore
 from asm_store.exceptions import StorageError
 from asm_store.models import Event, Session
@@ -41,18 +40,6 @@ prepared = only_on("postgresql_other")
 @pytest.fixture
 def session(using: str) -> Session:
     return DatabaseSessionStore(using).save_session(make_session())
-
-
-@pytest.fixture
-def retries() -> Iterator[list[str]]:
-    found: list[str] = []
-
-    def receive(*, failure: str, **_: Any) -> None:
-        found.append(failure)
-
-    signals.retrying.connect(receive)
-    yield found
-    signals.retrying.disconnect(receive)
 
 
 def numbers(using: str, session: Session) -> list[int]:

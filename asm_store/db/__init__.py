@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.db import connections
 
-from .base import BaseOperations, Failure, Locker, NoFunction
+from .base import BaseOperations, Failure, Locker
 from .channels import Channel
 from .mysql import MySQLOperations
-from .postgresql import PostgreSQLOperations
+from .postgresql import NoFunction, PostgreSQLOperations
 from .sqlite import SQLiteOperations
 
 __all__ = ["BaseOperations", "Channel", "Failure", "Locker", "NoFunction", "get_operations"]

@@ -73,10 +73,6 @@ class Failure(enum.Enum):
     OTHER = "other"
 
 
-class NoFunction(Exception):
-    """A function of the package's is not in the database; from now on it is done without."""
-
-
 class BaseOperations:
     """The portable statements; a vendor's subclass overrides what it must or can do better."""
 
@@ -88,8 +84,6 @@ class BaseOperations:
     # A statement that moves a session's counter by `events`, if they may be stored, and gives
     # what it is then, or no row.
     count: str | None = None
-    # Is `append()` of one event one statement, which needs no transaction around it?
-    appends_alone: ClassVar[bool] = False
     # Is there a `save_all()`?
     saves_together: ClassVar[bool] = False
     # Is there a `remove_sessions()`?
@@ -105,6 +99,11 @@ class BaseOperations:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
+
+    @property
+    def appends_alone(self) -> bool:
+        """Whether `append()` of one event needs no transaction around it."""
+        return False
 
     def open_channel(self, name: str) -> Channel:
         """A connection of its own for notifications, which the server shows by this name."""

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from ..expressions import Texts
 from ..models import Event, Run, Session
-from .base import BaseOperations, Failure, Given, Locker, NoFunction, texts
+from .base import BaseOperations, Failure, Given, Locker, texts
 from .channels import Channel
 from .direct import is_direct
 from .statements import (
@@ -40,6 +40,10 @@ KEPT_CURSOR = "_asm_store_cursor"
 MAX_KEPT_BYTES = 64 * 1024
 # Seconds after which a function that was missing is called again.
 TRY_AGAIN = 600.0
+
+
+class NoFunction(Exception):
+    """A function of the package's is not in the database; from now on it is done without."""
 
 
 class PostgreSQLOperations(BaseOperations):
@@ -116,7 +120,7 @@ class PostgreSQLOperations(BaseOperations):
             driver.prepare_threshold = threshold
 
     @property
-    def appends_alone(self) -> bool:  # type: ignore[override]
+    def appends_alone(self) -> bool:
         found = self.without_function.get(self.connection.alias)
         return found is None or time.monotonic() - found > TRY_AGAIN
 

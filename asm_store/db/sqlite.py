@@ -110,7 +110,7 @@ class SQLiteOperations(BaseOperations):
         return COUNT if self.connection.features.can_return_columns_from_insert else None
 
     @property
-    def appends_alone(self) -> bool:  # type: ignore[override]
+    def appends_alone(self) -> bool:
         return self.count is not None
 
     def append(self, events: Sequence[Event], expected_sequence: int | None) -> bool:

@@ -75,22 +75,16 @@ def blocking() -> Iterator[Blocking]:
 def test_a_blocked_provider_is_left_when_the_time_is_over(
     store: BaseSessionStore, run_once: Any, blocking: Blocking
 ) -> None:
-    told: list[str] = []
-    manager = SessionManager(store, blocking)
     begin = time.monotonic()
-    with pytest.raises(RunTimeout, match=r"0\.3 s") as caught:
-        run_once(manager, "Hi", event_callback=lambda event: told.append(event.type), timeout=0.3)
-    assert time.monotonic() - begin < 0.3 + 1.0
+    with pytest.raises(RunTimeout, match="timeout of 3 s") as caught:
+        run_once(SessionManager(store, blocking), "Hi", timeout=3)
+    assert time.monotonic() - begin < 3 + 1.0
     assert isinstance(caught.value, TimeoutError)
 
     session, run = only(store)
     assert (run.status, session.status) == ("timeout", "failed")
     assert (run.error or {})["error_code"] == "run_timeout"
-    # All that came in time: on a machine that stands still meanwhile, nothing may have come.
-    *came, end = told
-    assert end == "run_timeout"
-    assert came == [*BEGIN[2:], "message_received", "message_streamed"][: len(came)]
-    expected = [*BEGIN[:2], *told, "session_failed"]
+    expected = [*BEGIN, "message_received", "message_streamed", "run_timeout", "session_failed"]
     assert types(store, session.id) == expected
     blocking.release.set()
     assert blocking.has_ended.wait(SECONDS)
